@@ -1,0 +1,82 @@
+package audit
+
+import "slices"
+
+// Name names what happened: the thing, a dot, the past participle.
+type Name string
+
+// Every event there is. A name, once released, keeps its code and meaning.
+const (
+	LoginSucceeded   Name = "login.succeeded"
+	LoginFailed      Name = "login.failed"
+	LoginLocked      Name = "login.locked"   // a counter reached its limit
+	LoginRefused     Name = "login.refused"  // an attempt while locked or throttled
+	LoginUnlocked    Name = "login.unlocked" // by an administrator
+	UserRegistered   Name = "user.registered"
+	UserCreated      Name = "user.created"
+	UserUpdated      Name = "user.updated"
+	UserDisabled     Name = "user.disabled"
+	UserEnabled      Name = "user.enabled"
+	PasswordChanged  Name = "password.changed"
+	PasswordRehashed Name = "password.rehashed"
+	OrgCreated       Name = "org.created"
+	OrgUpdated       Name = "org.updated"
+	MemberAdded      Name = "member.added"
+	MemberRemoved    Name = "member.removed"
+	MemberRoleSet    Name = "member.role_set"
+	RoleSet          Name = "role.set"
+	RoleDeleted      Name = "role.deleted"
+	SessionRefreshed Name = "session.refreshed" // routine: first per hour
+	SessionRevoked   Name = "session.revoked"
+	RefreshRefused   Name = "refresh.refused" // expired, stale, revoked
+	RefreshReused    Name = "refresh.reuse_detected"
+	TokenRevoked     Name = "token.revoked"
+	APIKeyCreated    Name = "api_key.created"
+	APIKeyUpdated    Name = "api_key.updated"
+	APIKeyRotated    Name = "api_key.rotated"
+	APIKeyRevoked    Name = "api_key.revoked"
+	APIKeyUsed       Name = "api_key.used" // routine: first per hour
+	APIKeyRefused    Name = "api_key.refused"
+	APIKeyDue        Name = "api_key.rotation_due"
+	PermissionDenied Name = "permission.denied"
+	CrossOrgDenied   Name = "tenant.cross_org_denied"
+	SigningKeyAdded  Name = "signing_key.created"
+	SetupCompleted   Name = "setup.completed"
+)
+
+// entry is what the catalogue says of one name.
+type entry struct {
+	name Name
+	code string // TH, four digits, and I (information), W (warning) or E (error)
+}
+
+var catalogue = []entry{
+	{LoginSucceeded, "TH1001I"}, {LoginFailed, "TH1002E"}, {LoginLocked, "TH1003W"}, {LoginRefused, "TH1004W"}, {LoginUnlocked, "TH1005I"},
+	{UserRegistered, "TH1101I"}, {UserCreated, "TH1102I"}, {UserUpdated, "TH1103I"}, {UserDisabled, "TH1104I"}, {UserEnabled, "TH1105I"},
+	{PasswordChanged, "TH1111I"}, {PasswordRehashed, "TH1112I"},
+	{OrgCreated, "TH1201I"}, {OrgUpdated, "TH1202I"}, {MemberAdded, "TH1211I"}, {MemberRemoved, "TH1212I"}, {MemberRoleSet, "TH1213I"},
+	{RoleSet, "TH1221I"}, {RoleDeleted, "TH1222I"},
+	{SessionRefreshed, "TH1301I"}, {SessionRevoked, "TH1302I"}, {RefreshRefused, "TH1303W"}, {RefreshReused, "TH1304E"}, {TokenRevoked, "TH1305I"},
+	{APIKeyCreated, "TH1401I"}, {APIKeyUpdated, "TH1402I"}, {APIKeyRotated, "TH1403I"}, {APIKeyRevoked, "TH1404I"},
+	{APIKeyUsed, "TH1405I"}, {APIKeyRefused, "TH1406W"}, {APIKeyDue, "TH1407W"},
+	{PermissionDenied, "TH1501W"}, {CrossOrgDenied, "TH1502W"},
+	{SigningKeyAdded, "TH1601I"}, {SetupCompleted, "TH1701I"},
+}
+
+// Code returns the stable code of the name, for products that file by number;
+// empty where the name is not in the catalogue.
+func (n Name) Code() string {
+	if i := slices.IndexFunc(catalogue, func(e entry) bool { return e.name == n }); i >= 0 {
+		return catalogue[i].code
+	}
+	return ""
+}
+
+// Names lists every event there is, in the order of their codes.
+func Names() []Name {
+	out := make([]Name, len(catalogue))
+	for i, e := range catalogue {
+		out[i] = e.name
+	}
+	return out
+}

@@ -1,0 +1,37 @@
+package audit
+
+import (
+	"context"
+	"time"
+
+	"github.com/tokenhouse/tokenhouse/internal/ident"
+)
+
+// Filter narrows a reading. Zero fields do not narrow.
+type Filter struct {
+	Name    Name
+	Outcome Outcome
+	User    ident.UserID    // as actor or target
+	Key     ident.APIKeyID  // as actor or target
+	Session ident.SessionID // as actor or target
+	Request ident.RequestID
+	Since   time.Time // inclusive
+	Until   time.Time // exclusive
+}
+
+// Reader reads the log back.
+type Reader interface {
+	// Events returns at most limit events of the tenant with Seq below before
+	// (0: from the newest), newest first.
+	Events(ctx context.Context, t ident.Tenant, f Filter, before int64, limit int) ([]Event, error)
+	// Export returns at most limit events of the whole deployment with Seq above
+	// after, oldest first. It is for the operator.
+	Export(ctx context.Context, after int64, limit int) ([]Event, error)
+}
+
+// Recorder records events that accompany no other change: refusals, and the
+// first routine use of an hour.
+type Recorder interface {
+	// Record commits the events together.
+	RecordAll(ctx context.Context, events ...Event) error
+}

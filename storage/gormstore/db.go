@@ -1,0 +1,147 @@
+// Package gormstore keeps tokenhouse in a SQL database: SQLite or PostgreSQL.
+// It is the only package that may import gorm. Times are stored as whole
+// microseconds since 1970 in UTC, so that both dialects compare them alike.
+package gormstore
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+
+	"github.com/tokenhouse/tokenhouse/audit"
+	"github.com/tokenhouse/tokenhouse/internal/changes"
+	"github.com/tokenhouse/tokenhouse/internal/fault"
+)
+
+// Options are what a database needs from outside. OnCommit and Random are required.
+type Options struct {
+	// OnCommit sees the events and changes of every transaction, once, after it
+	// committed and before the caller is answered.
+	OnCommit func([]audit.Event, []changes.Change)
+	// Random makes event identifiers.
+	Random io.Reader
+	// Logger reports what no caller waits for; slog.Default where nil.
+	Logger *slog.Logger
+	// MaxConns bounds the PostgreSQL pool; 16 where zero.
+	MaxConns int32
+}
+
+// DB is a SQL backend.
+type DB struct {
+	read   *gorm.DB // for single statements outside a transaction
+	begin  func(context.Context, func(*gorm.DB) error) error
+	wait   func(context.Context) error
+	close  func() error
+	target migrationTarget
+	opts   Options
+}
+
+// tx is one open transaction. It remembers the events and changes made through
+// it and writes them just before the commit.
+type tx struct {
+	g       *gorm.DB
+	opts    *Options
+	events  []audit.Event
+	changes []changes.Change
+}
+
+// inTx runs fn in a transaction, together with the events and changes it makes.
+// fn may run again after a deadlock, so it must set what it returns anew.
+func (db *DB) inTx(ctx context.Context, fn func(*tx) error) error {
+	var done tx
+	err := db.begin(ctx, func(g *gorm.DB) error {
+		t := tx{g: g, opts: &db.opts}
+		if err := fn(&t); err != nil {
+			return err
+		}
+		if err := t.flush(); err != nil {
+			return err
+		}
+		done = t
+		return nil
+	})
+	if err != nil {
+		return unavailable(err)
+	}
+	if len(done.events)+len(done.changes) > 0 {
+		db.opts.OnCommit(done.events, done.changes)
+	}
+	return nil
+}
+
+// Ping answers nil when the database answers.
+func (db *DB) Ping(ctx context.Context) error {
+	return db.read.WithContext(ctx).Exec("SELECT 1").Error
+}
+
+// Close stops the writer and closes every connection.
+func (db *DB) Close() error { return db.close() }
+
+func (o Options) logger() *slog.Logger {
+	if o.Logger == nil {
+		return slog.Default()
+	}
+	return o.Logger
+}
+
+// config is shared by both dialects.
+func config(prepare bool) *gorm.Config {
+	return &gorm.Config{
+		Logger:                 logger.Discard,
+		SkipDefaultTransaction: true,
+		PrepareStmt:            prepare,
+		TranslateError:         true,
+		NowFunc:                func() time.Time { return time.Time{} }, // stopped: time comes from the domain
+	}
+}
+
+// notFound turns gorm's missing row into the domain's.
+func notFound(err error) error {
+	if errors.Is(err, gorm.ErrRecordNotFound) {
+		return fault.NotFound
+	}
+	return unavailable(err)
+}
+
+// conflict turns a broken unique constraint into the domain's.
+func conflict(err error) error {
+	if errors.Is(err, gorm.ErrDuplicatedKey) {
+		return fault.Conflict
+	}
+	return unavailable(err)
+}
+
+// unavailable passes domain failures on and makes everything else of the
+// database's a failure that may go away by itself.
+func unavailable(err error) error {
+	if err == nil {
+		return nil
+	}
+	var f *fault.Error
+	var c fault.Code
+	if errors.As(err, &f) || errors.As(err, &c) {
+		return err
+	}
+	return fault.Wrap(err, fault.Unavailable, "The database did not complete the operation.")
+}
+
+// micros stores a time; the zero time is 0.
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+// timeOf is the inverse of micros.
+func timeOf(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}

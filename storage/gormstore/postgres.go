@@ -1,0 +1,137 @@
+package gormstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+)
+
+// channel carries wake-ups for followers of the log of changes.
+const channel = "tokenhouse_changes"
+
+// attempts is how often a transaction runs before a deadlock is reported.
+const attempts = 4
+
+// OpenPostgres opens the database that url names. One pool serves gorm and the
+// LISTEN connection.
+func OpenPostgres(ctx context.Context, url string, opts Options) (*DB, error) {
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, errors.New("the database URL is not a valid PostgreSQL URL") // err would show the password
+	}
+	cfg.MaxConns = opts.MaxConns
+	if cfg.MaxConns == 0 {
+		cfg.MaxConns = 16
+	}
+	cfg.ConnConfig.ConnectTimeout = 5 * time.Second
+	setDefault(cfg.ConnConfig.RuntimeParams, "application_name", "tokenhouse")
+	setDefault(cfg.ConnConfig.RuntimeParams, "statement_timeout", "10000")
+	setDefault(cfg.ConnConfig.RuntimeParams, "lock_timeout", "5000")
+	setDefault(cfg.ConnConfig.RuntimeParams, "idle_in_transaction_session_timeout", "10000")
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open PostgreSQL: %w", err)
+	}
+	sqlDB := stdlib.OpenDBFromPool(pool)
+	g, err := gorm.Open(postgres.New(postgres.Config{Conn: sqlDB}), config(false))
+	if err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("open PostgreSQL: %w", err)
+	}
+	l := newListener(cfg.ConnConfig)
+	return &DB{
+		read:   g,
+		begin:  func(ctx context.Context, fn func(*gorm.DB) error) error { return transact(ctx, g, fn) },
+		wait:   l.wait,
+		close:  func() error { l.stop(); err := sqlDB.Close(); pool.Close(); return err },
+		target: migrationTarget{dialect: "postgres", db: sqlDB},
+		opts:   opts,
+	}, nil
+}
+
+func setDefault(params map[string]string, k, v string) {
+	if _, ok := params[k]; !ok {
+		params[k] = v
+	}
+}
+
+// transact runs fn in a transaction, again where PostgreSQL chose it as the
+// victim of a deadlock or a serialization conflict.
+func transact(ctx context.Context, g *gorm.DB, fn func(*gorm.DB) error) error {
+	var err error
+	for range attempts {
+		err = g.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+			return fn(tx.Session(&gorm.Session{NewDB: true, Context: ctx}))
+		})
+		var pe *pgconn.PgError
+		if !errors.As(err, &pe) || (pe.Code != "40001" && pe.Code != "40P01") {
+			return err
+		}
+	}
+	return err
+}
+
+// listener keeps one connection that LISTENs, and wakes whoever waits.
+type listener struct {
+	woken  chan struct{}
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+func newListener(cfg *pgx.ConnConfig) *listener {
+	ctx, cancel := context.WithCancel(context.Background())
+	l := &listener{woken: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(l.done)
+		for ctx.Err() == nil {
+			l.listen(ctx, cfg)
+			retry := time.NewTimer(time.Second)
+			select {
+			case <-retry.C:
+			case <-ctx.Done():
+			}
+			retry.Stop()
+		}
+	}()
+	return l
+}
+
+// listen returns when the connection fails. Nothing is lost meanwhile: the
+// follower polls the log itself.
+func (l *listener) listen(ctx context.Context, cfg *pgx.ConnConfig) {
+	conn, err := pgx.ConnectConfig(ctx, cfg.Copy())
+	if err != nil {
+		return
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
+		return
+	}
+	for {
+		if _, err := conn.WaitForNotification(ctx); err != nil {
+			return
+		}
+		select {
+		case l.woken <- struct{}{}:
+		default: // a wake-up is pending already
+		}
+	}
+}
+
+func (l *listener) wait(ctx context.Context) error {
+	select {
+	case <-l.woken:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+func (l *listener) stop() { l.cancel(); <-l.done }

@@ -1,0 +1,51 @@
+// Package storage opens a backend. A backend is the sum of the small stores
+// the domain packages declare; this package adds nothing to them.
+package storage
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/tokenhouse/tokenhouse/audit"
+	"github.com/tokenhouse/tokenhouse/internal/changes"
+	"github.com/tokenhouse/tokenhouse/storage/gormstore"
+)
+
+// Backend is what a storage implementation provides. storagetest.Run says what
+// each promise means.
+type Backend interface {
+	Stores
+
+	// Migrate brings the schema up to this release.
+	Migrate(context.Context) error
+	// Migrations lists what Migrate knows.
+	Migrations(context.Context) ([]gormstore.Migration, error)
+	// Ping answers nil when the database answers.
+	Ping(context.Context) error
+	// Close ends what is running and releases everything.
+	Close() error
+}
+
+// Stores are the stores of the domain packages, one line each.
+type Stores interface {
+	Audit() audit.Reader
+	Recorder() audit.Recorder
+	Changes() changes.Log
+}
+
+var _ Backend = (*gormstore.DB)(nil)
+
+// Open opens the backend that url names by its scheme: sqlite://path (relative)
+// or sqlite:///path (absolute), postgres://….
+func Open(ctx context.Context, url string, opts gormstore.Options) (Backend, error) {
+	scheme, rest, ok := strings.Cut(url, "://")
+	switch {
+	case ok && scheme == "sqlite" && rest != "":
+		return gormstore.OpenSQLite(rest, opts)
+	case ok && (scheme == "postgres" || scheme == "postgresql"):
+		return gormstore.OpenPostgres(ctx, url, opts)
+	default:
+		return nil, fmt.Errorf("storage: %q is not a database URL we know; use sqlite://path or postgres://…", scheme)
+	}
+}

@@ -1,0 +1,75 @@
+// Package storagetest says in tests what the domain packages' stores say in
+// comments. Every backend runs Run; nothing else decides whether it conforms.
+package storagetest
+
+import (
+	"crypto/rand"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tokenhouse/tokenhouse/audit"
+	"github.com/tokenhouse/tokenhouse/internal/changes"
+	"github.com/tokenhouse/tokenhouse/internal/ident"
+	"github.com/tokenhouse/tokenhouse/storage"
+	"github.com/tokenhouse/tokenhouse/storage/gormstore"
+)
+
+// Opener opens an empty, migrated backend.
+type Opener func(t *testing.T, opts gormstore.Options) storage.Backend
+
+// suites is every promise, by the store that makes it.
+var suites = []struct {
+	name string
+	run  func(*testing.T, *fixture)
+}{
+	{"audit", auditLog},
+	{"changes", changeLog},
+}
+
+// Run runs every conformance test against backends that open gives.
+func Run(t *testing.T, open Opener) {
+	for _, s := range suites {
+		t.Run(s.name, func(t *testing.T) {
+			f := &fixture{now: time.Date(2026, 1, 2, 3, 4, 5, 678_000, time.UTC)}
+			f.Backend = open(t, gormstore.Options{OnCommit: f.observe, Random: rand.Reader})
+			t.Cleanup(func() {
+				if err := f.Close(); err != nil {
+					t.Errorf("close: %v", err)
+				}
+			})
+			s.run(t, f)
+		})
+	}
+}
+
+// fixture is an empty backend, a stopped clock, and what was committed.
+type fixture struct {
+	storage.Backend
+	now time.Time
+
+	mu      sync.Mutex
+	events  []audit.Event
+	changes []changes.Change
+}
+
+func (f *fixture) observe(es []audit.Event, cs []changes.Change) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.events = append(f.events, es...)
+	f.changes = append(f.changes, cs...)
+}
+
+// committed returns the names of the events seen so far, in order.
+func (f *fixture) committed() []audit.Name {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := make([]audit.Name, len(f.events))
+	for i, e := range f.events {
+		out[i] = e.Name
+	}
+	return out
+}
+
+// tenant is the proof of an organisation as a caller's credential gives it.
+func tenant(org ident.OrgID) ident.Tenant { return ident.Caller{Org: org}.Tenant() }
