@@ -120,7 +120,7 @@ func TestParallelTestsGetDifferentDatabases(t *testing.T) {
 	})
 }
 
-func TestAnAddressThatIsNoPostgreSQLIsRefused(t *testing.T) {
+func TestAnAddressOfAnotherKindIsRefused(t *testing.T) {
 	for _, address := range []string{"mysql://root@localhost/", "host=localhost", "::"} {
 		if _, err := openGiven(address); err == nil || !strings.Contains(err.Error(), "postgres:// URL") {
 			t.Errorf("openGiven(%q): %v", address, err)

@@ -1,0 +1,64 @@
+# `make run` starts the server; `make test` runs every test. `make help` lists the rest.
+
+GO      ?= go
+TAGS    := nomsgpack
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+FUZZTIME ?= 60s
+SOAKTIME ?= 10m
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build ## serve on http://localhost:8080, with the demonstration resource server
+	@exec ./bin/tokenhouse serve --demo
+
+.PHONY: build
+build: ## build bin/tokenhouse, a static binary
+	CGO_ENABLED=0 $(GO) build -tags $(TAGS) -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/tokenhouse ./cmd/tokenhouse
+
+.PHONY: test
+test: testenv ## run every test, with the race detector, on SQLite and a real PostgreSQL
+	@$(GO) run -tags $(TAGS) ./internal/pgtest/withpostgres .ci/test
+
+.PHONY: testenv
+testenv: ## find what the tests need on this machine, or install it where that is allowed
+	@.ci/testenv
+
+.PHONY: check
+check: ## gofmt, go vet, staticcheck, golangci-lint, govulncheck, and the tests of the architecture
+	@.ci/check
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (60s)
+	@FUZZTIME=$(FUZZTIME) .ci/fuzz
+
+.PHONY: bench
+bench: ## measure this machine, the databases and the server, in one run
+	@$(GO) run -tags $(TAGS) ./internal/pgtest/withpostgres $(GO) run -tags $(TAGS) ./internal/bench
+
+.PHONY: soak
+soak: ## keep the server under load for SOAKTIME (10m) and look for growth
+	@$(GO) run -tags $(TAGS) ./internal/pgtest/withpostgres $(GO) run -tags $(TAGS) ./internal/bench -soak $(SOAKTIME)
+
+.PHONY: coverage-of-spec
+coverage-of-spec: ## say which test names each promise and each security case of docs/spec-ids.txt
+	@$(GO) run ./internal/coverage
+
+.PHONY: spec
+spec: ## write docs/spec.md: each clause of a standard, and where the code cites it
+	@$(GO) run ./internal/citations
+
+.PHONY: image
+image: build ## build the container image tokenhouse:latest with buildah
+	@deployments/container/build
+
+.PHONY: clean
+clean: ## remove what was built; the data directory stays
+	rm -rf bin
