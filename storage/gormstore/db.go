@@ -29,6 +29,8 @@ type Options struct {
 	Logger *slog.Logger
 	// MaxConns bounds the PostgreSQL pool; 16 where zero.
 	MaxConns int32
+	// Hooks watch or disturb the database.
+	Hooks Hooks
 }
 
 // DB is a SQL backend.
@@ -54,6 +56,7 @@ type tx struct {
 // fn may run again after a deadlock, so it must set what it returns anew.
 func (db *DB) inTx(ctx context.Context, fn func(*tx) error) error {
 	var done tx
+	ended := db.opts.Hooks.begun()
 	err := db.begin(ctx, func(g *gorm.DB) error {
 		t := tx{g: g, opts: &db.opts}
 		if err := fn(&t); err != nil {
@@ -63,8 +66,9 @@ func (db *DB) inTx(ctx context.Context, fn func(*tx) error) error {
 			return err
 		}
 		done = t
-		return nil
+		return db.opts.Hooks.commit()
 	})
+	ended(err)
 	if err != nil {
 		return unavailable(err)
 	}

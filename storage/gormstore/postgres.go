@@ -46,6 +46,10 @@ func OpenPostgres(ctx context.Context, url string, opts Options) (*DB, error) {
 		pool.Close()
 		return nil, fmt.Errorf("open PostgreSQL: %w", err)
 	}
+	if err := opts.Hooks.install(g, true); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("open PostgreSQL: %w", err)
+	}
 	l := newListener(cfg.ConnConfig)
 	return &DB{
 		read:   g,
