@@ -1,0 +1,40 @@
+package oauth
+
+import (
+	"slices"
+	"time"
+
+	"github.com/tokenhouse/tokenhouse/internal/ident"
+)
+
+// The clients that are part of tokenhouse: one for each of its login dialects.
+const (
+	// SessionClientID names the client behind POST /auth/login.
+	SessionClientID ident.ClientID = "cli_session"
+	// APIClientID names the client behind POST /api/v1/auth/login.
+	APIClientID ident.ClientID = "cli_api"
+)
+
+// Client is an application that may ask for tokens.
+type Client struct {
+	ID           ident.ClientID
+	FirstParty   bool          // part of tokenhouse itself: may see passwords
+	Confidential bool          // has authenticated itself (RFC 6749 §2.1)
+	Grants       []string      // the grant types it may use
+	AccessTTL    time.Duration // how long its access tokens live
+}
+
+// SessionClient returns the first-party client whose access token is the whole
+// session: it lives for ttl (24 h by default) and nothing renews it.
+func SessionClient(ttl time.Duration) Client {
+	return Client{ID: SessionClientID, FirstParty: true, Grants: []string{GrantPassword}, AccessTTL: ttl}
+}
+
+// APIClient returns the first-party client whose short access tokens (1 h by
+// default) are renewed with a refresh token.
+func APIClient(ttl time.Duration) Client {
+	return Client{ID: APIClientID, FirstParty: true, Grants: []string{GrantPassword, GrantRefreshToken}, AccessTTL: ttl}
+}
+
+// Refreshable reports whether the client is given refresh tokens.
+func (c Client) Refreshable() bool { return slices.Contains(c.Grants, GrantRefreshToken) }
