@@ -55,12 +55,12 @@ func TestTheUnitHasNoMistakes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const installed = "/usr/local/bin/tokenhouse "
+	const installed = "ExecStart=/usr/local/bin/tokenhouse "
 	if !strings.Contains(string(text), installed) {
 		t.Fatalf("the unit does not start %s", installed)
 	}
 	copied := filepath.Join(t.TempDir(), unit)
-	if err := os.WriteFile(copied, []byte(strings.Replace(string(text), installed, program+" ", 1)), 0o644); err != nil {
+	if err := os.WriteFile(copied, []byte(strings.Replace(string(text), installed, "ExecStart="+program+" ", 1)), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if out := analyze(t, "verify", "--man=no", copied); strings.TrimSpace(out) != "" {
