@@ -5,7 +5,7 @@ package coherent
 
 import (
 	"context"
-	"sync/atomic"
+	"sync"
 
 	"github.com/maypok86/otter/v2"
 )
@@ -14,8 +14,10 @@ import (
 // New; the zero Cache is not usable.
 type Cache[K comparable, V any] struct {
 	entries *otter.Cache[K, V]
-	purges  atomic.Uint64
 	fresh   func() bool
+
+	mu     sync.RWMutex // held to store what was loaded, and exclusively to purge
+	purges uint64
 }
 
 // New returns a cache of at most size entries. While fresh reports false,
@@ -36,40 +38,51 @@ func (c *Cache[K, V]) Get(ctx context.Context, k K, load func(context.Context, K
 			return v, nil
 		}
 	}
-	before := c.purges.Load()
+	before := c.purged()
 	v, err := load(ctx, k)
 	if err != nil || !fresh {
 		return v, err
 	}
-	c.entries.Set(k, v)
+	c.mu.RLock()
+	defer c.mu.RUnlock()
 	// A purge that happened while we loaded may have been meant for what we
-	// read: drop it, so that the next Get reads again.
-	if c.purges.Load() != before {
-		c.entries.Invalidate(k)
+	// read: do not keep it, so that the next Get reads again.
+	if c.purges == before {
+		c.entries.Set(k, v)
 	}
 	return v, nil
 }
 
+func (c *Cache[K, V]) purged() uint64 {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.purges
+}
+
 // Purge forgets k.
 func (c *Cache[K, V]) Purge(k K) {
-	c.purges.Add(1)
-	c.entries.Invalidate(k)
+	c.purge(func() { c.entries.Invalidate(k) })
 }
 
 // PurgeWhere forgets every key that match accepts.
 func (c *Cache[K, V]) PurgeWhere(match func(K) bool) {
-	c.purges.Add(1)
-	for k := range c.entries.Keys() {
-		if match(k) {
-			c.entries.Invalidate(k)
+	c.purge(func() {
+		for k := range c.entries.Keys() {
+			if match(k) {
+				c.entries.Invalidate(k)
+			}
 		}
-	}
+	})
 }
 
 // PurgeAll forgets everything.
-func (c *Cache[K, V]) PurgeAll() {
-	c.purges.Add(1)
-	c.entries.InvalidateAll()
+func (c *Cache[K, V]) PurgeAll() { c.purge(c.entries.InvalidateAll) }
+
+func (c *Cache[K, V]) purge(forget func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.purges++
+	forget()
 }
 
 // Len is the approximate number of entries.
