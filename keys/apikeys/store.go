@@ -1,0 +1,64 @@
+package apikeys
+
+import (
+	"context"
+	"time"
+
+	"github.com/tokenhouse/tokenhouse/audit"
+	"github.com/tokenhouse/tokenhouse/internal/changes"
+	"github.com/tokenhouse/tokenhouse/internal/ident"
+)
+
+// Store keeps API keys. Keys are read with their secrets, current first.
+type Store interface {
+	// APIKeyByLookup returns the key of any organisation that has the lookup
+	// id, revoked or not; fault.NotFound where there is none.
+	APIKeyByLookup(ctx context.Context, lookup string) (Key, error)
+	// APIKey returns a key of the tenant; fault.NotFound where there is none.
+	APIKey(ctx context.Context, t ident.Tenant, id ident.APIKeyID) (Key, error)
+	// APIKeys returns a page of the tenant's keys, newest first. Page.Before is
+	// a key's id.
+	APIKeys(ctx context.Context, t ident.Tenant, p ident.Page) ([]Key, error)
+	// APIKeyExists reports whether some organisation has a key of that id.
+	APIKeyExists(ctx context.Context, id ident.APIKeyID) (bool, error)
+	// DueAPIKeys returns at most limit usable keys, at now, whose current secret
+	// was created before and is not marked as due, oldest secret first; and how
+	// many usable keys have such an old secret, marked or not.
+	DueAPIKeys(ctx context.Context, before, now time.Time, limit int) (unmarked []Key, due int, err error)
+	// InTx runs fn in a transaction. fn may run twice.
+	InTx(ctx context.Context, fn func(Tx) error) error
+}
+
+// Tx is one transaction.
+type Tx interface {
+	audit.Sink
+	changes.Sink
+	// LockAPIKey returns a key of the tenant and keeps others from changing it
+	// until the commit; fault.NotFound where there is none.
+	LockAPIKey(t ident.Tenant, id ident.APIKeyID) (Key, error)
+	// LockAPIKeysMadeBy is LockAPIKey for every unrevoked key that the key id made.
+	LockAPIKeysMadeBy(t ident.Tenant, id ident.APIKeyID) ([]Key, error)
+	// InsertAPIKey stores a new key and its secrets. It is fault.Conflict where
+	// the lookup id is taken; the transaction is then of no further use.
+	InsertAPIKey(Key) error
+	// UpdateAPIKey stores the name and the revocation of a key.
+	UpdateAPIKey(Key) error
+	// ReplaceSecrets stores exactly these secrets as the key's.
+	ReplaceSecrets(id ident.APIKeyID, secrets []Secret) error
+	// MarkDue marks that secret as due for rotation and reports whether it was
+	// not marked before.
+	MarkDue(id ident.APIKeyID, generation int, at time.Time) (bool, error)
+	// CountUses adds to the buckets of the hour, moves last-used times forward,
+	// and reports of each use whether its bucket had no success before.
+	CountUses(uses []Uses) (first []bool, err error)
+}
+
+// Uses is what happened with one secret of a key in one hour.
+type Uses struct {
+	Key        ident.APIKeyID
+	Generation int       // of the secret presented; 0 where none matched
+	Hour       time.Time // its start
+	OK         int
+	Refused    int
+	Last       Use // of the last success; zero where OK is 0
+}
