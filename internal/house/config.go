@@ -1,0 +1,130 @@
+// Package house wires a token server from a configuration: it is the map of
+// the whole system, read from top to bottom. The command line and the tests
+// open the same House.
+package house
+
+import (
+	"net/netip"
+	"path/filepath"
+	"time"
+
+	"github.com/tokenhouse/tokenhouse/internal/secret"
+)
+
+// Config is what an operator chooses, one struct for each part of the system.
+// Defaults gives one that works as it is.
+type Config struct {
+	Issuer   string // public URL, without a slash at its end; never derived from a request
+	Audience string // "aud" of access tokens; the issuer where empty
+	DataDir  string // the SQLite database and the generated master key
+	Database Database
+	Sealing  Sealing
+	Tokens   Tokens
+	APIKeys  APIKeys
+	Accounts Accounts
+	HTTP     HTTP
+	Admin    Admin
+}
+
+// Database says where everything is kept.
+type Database struct {
+	URL      string // sqlite://path, sqlite:///path or postgres://…; SQLite in the data directory where empty
+	MaxConns int    // bounds the PostgreSQL pool of this process
+}
+
+// Sealing says where the master key comes from. Where all is empty, the file
+// master.key of the data directory is used, and made for a loopback issuer.
+type Sealing struct {
+	MasterKey     secret.Plain // 32 bytes in base64 or hexadecimal
+	MasterKeyFile string       // a file that holds the same
+	Credentials   string       // a directory that may hold master_key (systemd's LoadCredential=)
+	KeySealer     string       // the URL of a key management service; none is supported yet
+}
+
+// Tokens are the lifetimes of what a login gives.
+type Tokens struct {
+	AccessTTL       time.Duration // of /api/v1/auth/login
+	SessionTTL      time.Duration // of /auth/login, which has no refresh
+	RefreshIdle     time.Duration // a refresh token unused for so long is dead
+	RefreshAbsolute time.Duration // a login is over after so long, however busy
+	RefreshGrace    time.Duration // how long the previous refresh token may be repeated
+	RefreshCooldown time.Duration // a repeated refresh within it does not rotate; 0 rotates always
+}
+
+// APIKeys say what API keys look like.
+type APIKeys struct {
+	Prefix string // th_live gives th_live_…
+}
+
+// Accounts are the rules for people.
+type Accounts struct {
+	Permissions       []string      // those of the resource servers; ours are added
+	PasswordMinLength int           // in characters
+	Registration      string        // open or off: whether strangers may register
+	LoginFailureDelay time.Duration // when, after its start, a failed login is answered
+}
+
+// HTTP is how we meet the network.
+type HTTP struct {
+	TrustedProxies []netip.Prefix // whose forwarding headers are believed
+	CORSOrigins    []string       // scheme://host[:port] that browsers may call us from
+	Demo           bool           // serve the demonstration resource server
+	Pprof          bool           // profiles on the operations listener
+}
+
+// Admin is the first administrator, made once in an empty database.
+type Admin struct {
+	Email    string
+	Password secret.Plain // made up, and told once, where empty
+}
+
+// Registration modes.
+const (
+	RegistrationOpen = "open"
+	RegistrationOff  = "off"
+)
+
+// Defaults is the configuration of a server on this machine, for this machine.
+func Defaults() Config {
+	return Config{
+		Issuer:   "http://localhost:8080",
+		DataDir:  "data",
+		Database: Database{MaxConns: 16},
+		Tokens: Tokens{
+			AccessTTL:       time.Hour,
+			SessionTTL:      24 * time.Hour,
+			RefreshIdle:     7 * 24 * time.Hour,
+			RefreshAbsolute: 30 * 24 * time.Hour,
+			RefreshGrace:    time.Minute,
+			RefreshCooldown: 30 * time.Second,
+		},
+		APIKeys: APIKeys{Prefix: "th_live"},
+		Accounts: Accounts{
+			Permissions: []string{
+				"agents:read", "agents:create", "agents:delete",
+				"incidents:read", "incidents:create", "incidents:delete",
+				"metrics:read", "procedures:execute",
+			},
+			PasswordMinLength: 15,
+			Registration:      RegistrationOpen,
+			LoginFailureDelay: 250 * time.Millisecond,
+		},
+		Admin: Admin{Email: "admin@localhost"},
+	}
+}
+
+// DatabaseURL is the configured one, or that of the SQLite database in the data directory.
+func (c Config) DatabaseURL() string {
+	if c.Database.URL != "" {
+		return c.Database.URL
+	}
+	return "sqlite://" + filepath.Join(c.DataDir, "tokenhouse.db")
+}
+
+// audience is the "aud" of access tokens.
+func (c Config) audience() string {
+	if c.Audience != "" {
+		return c.Audience
+	}
+	return c.Issuer
+}
