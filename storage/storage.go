@@ -9,6 +9,9 @@ import (
 
 	"github.com/tokenhouse/tokenhouse/audit"
 	"github.com/tokenhouse/tokenhouse/internal/changes"
+	"github.com/tokenhouse/tokenhouse/keys/apikeys"
+	"github.com/tokenhouse/tokenhouse/keys/sealing"
+	"github.com/tokenhouse/tokenhouse/keys/signing"
 	"github.com/tokenhouse/tokenhouse/storage/gormstore"
 )
 
@@ -32,6 +35,9 @@ type Stores interface {
 	Audit() audit.Reader
 	Recorder() audit.Recorder
 	Changes() changes.Log
+	SealedSecrets() sealing.SecretStore
+	SigningKeys() signing.Store
+	APIKeys() apikeys.Store
 }
 
 var _ Backend = (*gormstore.DB)(nil)

@@ -43,14 +43,15 @@ type Tx interface {
 	InsertAPIKey(Key) error
 	// UpdateAPIKey stores the name and the revocation of a key.
 	UpdateAPIKey(Key) error
-	// ReplaceSecrets stores exactly these secrets as the key's.
-	ReplaceSecrets(id ident.APIKeyID, secrets []Secret) error
-	// MarkDue marks that secret as due for rotation and reports whether it was
+	// PutAPIKeySecrets makes these the only secrets of the key. Of one that is
+	// stored already only ValidUntil changes.
+	PutAPIKeySecrets(id ident.APIKeyID, secrets []Secret) error
+	// MarkAPIKeyDue marks that secret as due for rotation and reports whether it was
 	// not marked before.
-	MarkDue(id ident.APIKeyID, generation int, at time.Time) (bool, error)
-	// CountUses adds to the buckets of the hour, moves last-used times forward,
+	MarkAPIKeyDue(id ident.APIKeyID, generation int, at time.Time) (bool, error)
+	// CountAPIKeyUses adds to the buckets of the hour, moves last-used times forward,
 	// and reports of each use whether its bucket had no success before.
-	CountUses(uses []Uses) (first []bool, err error)
+	CountAPIKeyUses(uses []Uses) (first []bool, err error)
 }
 
 // Uses is what happened with one secret of a key in one hour.

@@ -1,0 +1,68 @@
+package gormstore
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tokenhouse/tokenhouse/keys/signing"
+)
+
+type signingKeyRow struct {
+	ID        string `gorm:"primaryKey"`
+	Algorithm string
+	State     string
+	Created   int64  `gorm:"column:created_at"`
+	Activated int64  `gorm:"column:activated_at"`
+	Retired   int64  `gorm:"column:retired_at"`
+	Public    string // a JWK
+	Sealed    []byte
+}
+
+func (signingKeyRow) TableName() string { return "signing_keys" }
+
+func (r signingKeyRow) domain() (signing.Key, error) {
+	k := signing.Key{
+		ID: r.ID, Algorithm: r.Algorithm, State: signing.State(r.State),
+		CreatedAt: timeOf(r.Created), ActivatedAt: timeOf(r.Activated), RetiredAt: timeOf(r.Retired), Sealed: r.Sealed,
+	}
+	if err := k.Public.UnmarshalJSON([]byte(r.Public)); err != nil {
+		return k, fmt.Errorf("signing key %s: %w", r.ID, err)
+	}
+	return k, nil
+}
+
+// SigningKeys returns the store of signing keys.
+func (db *DB) SigningKeys() signing.Store { return signingKeys{db} }
+
+type signingKeys struct{ db *DB }
+
+func (s signingKeys) SigningKeys(ctx context.Context) ([]signing.Key, error) {
+	var rows []signingKeyRow
+	if err := s.db.read.WithContext(ctx).Order("created_at, id").Find(&rows).Error; err != nil {
+		return nil, unavailable(err)
+	}
+	out := make([]signing.Key, len(rows))
+	for i, r := range rows {
+		k, err := r.domain()
+		if err != nil {
+			return nil, err
+		}
+		out[i] = k
+	}
+	return out, nil
+}
+
+func (s signingKeys) InTx(ctx context.Context, fn func(signing.Tx) error) error {
+	return s.db.inTx(ctx, func(t *tx) error { return fn(t) })
+}
+
+func (t *tx) AddSigningKey(k signing.Key) error {
+	public, err := k.Public.MarshalJSON()
+	if err != nil {
+		return fmt.Errorf("signing key %s: %w", k.ID, err)
+	}
+	return conflict(t.g.Create(&signingKeyRow{
+		ID: k.ID, Algorithm: k.Algorithm, State: string(k.State),
+		Created: micros(k.CreatedAt), Activated: micros(k.ActivatedAt), Retired: micros(k.RetiredAt), Public: string(public), Sealed: k.Sealed,
+	}).Error)
+}
