@@ -1,0 +1,80 @@
+// Package tokens is what a caller presents: access tokens, families of refresh
+// tokens, and what of both was revoked.
+package tokens
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/tokenhouse/tokenhouse/internal/ident"
+)
+
+// Family is one login on one device: one session, and every refresh token
+// descended from it. Whatever is known of it is this one row, however often it
+// was refreshed.
+type Family struct {
+	ID          ident.SessionID
+	User        ident.UserID
+	Org         ident.OrgID
+	Client      ident.ClientID
+	Method      string // how the user proved who they are: "password"
+	CreatedAt   time.Time
+	ExpiresAt   time.Time // the absolute end; no refresh moves it
+	Refreshable bool      // whether refresh tokens were given out at all
+	Ended       Ended
+	Seen        Seen
+	Chain       Chain
+	Holder      Holder
+	// Version counts the changes of the row, for compare-and-swap. Storage
+	// raises it; nobody else writes it.
+	Version int64
+}
+
+// Ended says when and why a family was revoked; the zero Ended is a live one.
+type Ended struct {
+	At     time.Time
+	Reason string // "logout", "signed_out", "signed_out_everywhere", "reuse_detected", "user_disabled", "password_changed", …
+}
+
+// Seen is the last time the family was served, within a minute, and from where.
+type Seen struct {
+	At        time.Time
+	IP        netip.Addr
+	UserAgent string
+}
+
+// Chain is where a family stands in the row of its refresh tokens, which are
+// numbered by generation from 0.
+type Chain struct {
+	Generation   uint32    // the newest one: "cur"
+	GenerationAt time.Time // when cur was first handed out
+	LastUsed     uint32    // the one that was rotated last; 0 also before that
+	PreviousAt   time.Time // when LastUsed had last been handed out
+	RetryKey     Digest    // of the Idempotency-Key of the request that made cur
+	Contested    Contested
+}
+
+// Contested are generations that two parties may hold: each was handed out,
+// never seen since, and then its predecessor came from elsewhere. The zero
+// Contested is none.
+type Contested struct {
+	From, To uint32 // both inclusive
+	At       time.Time
+	Agent    Digest // the user agent that came from elsewhere
+}
+
+// Holder is whom the current generation was handed to.
+type Holder struct {
+	Network string // the /24 or /56 of the address, "" where unknown
+	Agent   Digest // of the user agent
+	Proof   Digest // what the family is bound to since its login; zero: not bound
+	Proven  bool   // whether the holder showed that proof
+}
+
+// Digest is the first half of a SHA-256; zero stands for nothing.
+type Digest [16]byte
+
+// Active reports whether the family neither ended nor expired at now.
+func (f Family) Active(now time.Time) bool {
+	return f.Ended.At.IsZero() && now.Before(f.ExpiresAt)
+}

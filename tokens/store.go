@@ -1,0 +1,74 @@
+package tokens
+
+import (
+	"context"
+	"time"
+
+	"github.com/tokenhouse/tokenhouse/audit"
+	"github.com/tokenhouse/tokenhouse/internal/changes"
+	"github.com/tokenhouse/tokenhouse/internal/ident"
+)
+
+// Store keeps families. Reads see what is committed.
+type Store interface {
+	// InTx runs fn in one transaction with the events and changes it makes. fn
+	// may run again after a deadlock, so it sets its results anew.
+	InTx(ctx context.Context, fn func(Tx) error) error
+	// Family returns a family, ended or not; fault.NotFound where there is none.
+	Family(ctx context.Context, id ident.SessionID) (Family, error)
+	// Advance replaces prev by next, with the events, in one compare-and-swap.
+	// It reports false, and does nothing, where the family is no longer prev or
+	// has ended. It stores Seen, Chain and Holder; all else stays.
+	Advance(ctx context.Context, prev, next Family, events ...audit.Event) (bool, error)
+	// Sessions lists the tenant's families that q selects, newest first.
+	Sessions(ctx context.Context, t ident.Tenant, q Query) ([]Family, error)
+	// Revoked answers from the database itself why the access token must be
+	// refused: "revoked", or "" where nothing speaks against it. A session that
+	// does not exist counts as revoked.
+	Revoked(ctx context.Context, a AccessID) (reason string, err error)
+	// DeleteExpiredSessions removes at most limit families whose absolute end
+	// lies before the given time, and returns how many.
+	DeleteExpiredSessions(ctx context.Context, before time.Time, limit int) (int, error)
+	// DeleteOldChanges removes at most limit changes that were made before the
+	// given time and stopped mattering before it, and returns how many.
+	DeleteOldChanges(ctx context.Context, before time.Time, limit int) (int, error)
+}
+
+// Query selects living families.
+type Query struct {
+	User      ident.UserID // empty: of everyone in the organisation
+	Now       time.Time    // those that expire later
+	IdleSince time.Time    // and, where refreshable, were seen later
+	Page      ident.Page
+}
+
+// FamilyTx is the part of a transaction that opens a family.
+type FamilyTx interface {
+	audit.Sink
+	changes.Sink
+	// InsertFamily adds a family and keeps its user from being disabled until
+	// the commit. It is fault.AccountDisabled where the user is not active.
+	InsertFamily(Family) error
+}
+
+// Tx changes families. Rows it reads stay locked until the commit.
+type Tx interface {
+	FamilyTx
+	// Family returns a family, locked; fault.NotFound where there is none.
+	Family(id ident.SessionID) (Family, error)
+	// SaveFamily stores Ended, Seen, Chain and Holder of a family that Family returned.
+	SaveFamily(Family) error
+	// EndSessions ends the living sessions that e selects and announces each.
+	// It returns which they were.
+	EndSessions(e Ending) ([]ident.SessionID, error)
+}
+
+// Ending selects the sessions of a user that end, and says why.
+type Ending struct {
+	User   ident.UserID
+	Org    ident.OrgID     // empty: in every organisation
+	Except ident.SessionID // empty: none is spared
+	Reason string
+	At     time.Time
+	Until  time.Time // when the last access token of these sessions has expired
+}
