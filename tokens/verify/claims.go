@@ -2,7 +2,9 @@ package verify
 
 import (
 	"encoding/json"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -40,4 +42,87 @@ func covers(p, want string) bool {
 	pr, pa, ok := strings.Cut(p, ":")
 	wr, wa, wok := strings.Cut(want, ":")
 	return ok && wok && (pr == "*" || pr == wr) && (pa == "*" || pa == wa)
+}
+
+// readClaims decodes a payload whose signature held. A claim of the wrong type
+// makes the token invalid: it is never taken for an absent one.
+func readClaims(payload json.RawMessage) (Claims, error) {
+	ms, err := members(payload)
+	if err != nil {
+		return Claims{}, ErrInvalid.because("payload: %v", err)
+	}
+	c := Claims{Raw: payload}
+	for _, m := range ms {
+		if !c.read(m) {
+			return Claims{}, ErrInvalid.because("the claim %s is not of its type", m.name)
+		}
+	}
+	if c.ExpiresAt.IsZero() || c.IssuedAt.IsZero() {
+		return Claims{}, ErrInvalid.because("the token has no exp or no iat")
+	}
+	return c, nil
+}
+
+// read takes one claim; false where it is not of its type.
+func (c *Claims) read(m member) (ok bool) {
+	switch m.name {
+	case "iss":
+		c.Issuer, ok = asString(m.raw)
+	case "sub":
+		c.Subject, ok = asString(m.raw)
+	case "aud":
+		c.Audience, ok = asAudience(m.raw)
+	case "exp":
+		c.ExpiresAt, ok = asTime(m.raw)
+	case "nbf":
+		c.NotBefore, ok = asTime(m.raw)
+	case "iat":
+		c.IssuedAt, ok = asTime(m.raw)
+	case "jti":
+		c.ID, ok = asString(m.raw)
+	case "sid":
+		c.SessionID, ok = asString(m.raw)
+	case "org_id":
+		c.OrgID, ok = asString(m.raw)
+	case "roles":
+		c.Roles, ok = asStrings(m.raw)
+	case "permissions":
+		c.Permissions, ok = asStrings(m.raw)
+	case "client_id":
+		c.ClientID, ok = asString(m.raw)
+	case "scope":
+		c.Scope, ok = asString(m.raw)
+	default:
+		ok = true
+	}
+	return ok
+}
+
+// asAudience reads aud, a string or a list of strings (RFC 7519 §4.1.3).
+func asAudience(raw json.RawMessage) ([]string, bool) {
+	if s, ok := asString(raw); ok {
+		return []string{s}, true
+	}
+	return asStrings(raw)
+}
+
+// lastSecond is the end of the year 9999: later than any expiry that is meant.
+const lastSecond = 253402300799
+
+// asTime reads a NumericDate (RFC 7519 §2), a fraction included. A number that
+// is not positive, not finite or beyond the year 9999 is refused, so that no
+// overflow makes a token eternal.
+func asTime(raw json.RawMessage) (time.Time, bool) {
+	if c := raw[0]; c < '0' || c > '9' {
+		return time.Time{}, false
+	}
+	if n, err := strconv.ParseInt(string(raw), 10, 64); err == nil {
+		return time.Unix(n, 0).UTC(), n > 0 && n <= lastSecond
+	}
+	f, err := strconv.ParseFloat(string(raw), 64)
+	if err != nil || f <= 0 || f > lastSecond {
+		return time.Time{}, false
+	}
+	whole, fraction := math.Modf(f)
+	return time.Unix(int64(whole), int64(fraction*1e9)).UTC(), true
 }

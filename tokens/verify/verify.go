@@ -1,8 +1,61 @@
-// Package verify checks access tokens offline.
+// Package verify checks tokenhouse access tokens in a resource server, offline:
+// it needs the issuer's public keys and, where revocation must be seen at once,
+// the issuer's signed list of revocations. It imports go-jose and the standard
+// library only.
+//
+// # In three lines
+//
+//	keys := &verify.RemoteKeys{URL: "https://auth.example.com/.well-known/jwks.json", Now: time.Now}
+//	v := &verify.Verifier{Issuer: "https://auth.example.com", Audience: "https://api.example.com", Keys: keys, Now: time.Now}
+//	http.Handle("GET /agents", v.Middleware(verify.Require("agents:read", listAgents)))
+//
+// A handler behind Middleware reads who asks with ClaimsFrom, and filters
+// everything it touches by Claims.OrgID. It never takes an organisation from
+// the request.
+//
+// # What is checked, in this order
+//
+//  1. The form: compact serialisation, three parts of canonical base64url, at
+//     most 16 KiB, typ at+jwt (RFC 9068 §4), no critical extensions, no key of
+//     the sender's own, no JSON member twice.
+//  2. The signature, by the published key that kid names and with that key's own
+//     algorithm. Symmetric algorithms do not exist here.
+//  3. iss, aud, sub, jti, iat and nbf.
+//  4. exp.
+//  5. org_id.
+//  6. Revocation, where Verifier.Revoked is set.
+//
+// The first check that fails decides the error: ErrInvalid for 1 to 3, then
+// ErrExpired, ErrNoOrg, ErrRevoked. No claims are returned with any error.
+// ErrUnavailable means that keys or revocations could not be had; it answers
+// 503, because a client must not be signed out for an outage.
+//
+// # Clocks
+//
+// Two clocks never agree, so every comparison with the present allows a leeway
+// of 30 seconds (Verifier.Leeway): a token is good until exp + leeway, and from
+// nbf - leeway on.
+//
+// # Keys
+//
+// RemoteKeys fetches the key set when it is first needed, keeps it for as long
+// as Cache-Control says (at most an hour), and asks again when a token names a
+// key it does not know, but not more often than every ten seconds however many
+// such tokens arrive. While the issuer is down the last good set serves on.
+//
+// # Revocation
+//
+// Without Verifier.Revoked a token lives until it expires, as with any offline
+// verifier. RemoteRevocations follows the issuer's signed feed and refuses a
+// revoked token within its polling interval; where the feed falls silent for
+// longer than it allows, it fails closed unless told otherwise.
 package verify
 
 import (
 	"context"
+	"errors"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -47,11 +100,125 @@ type Verifier struct {
 	Leeway time.Duration
 	// CacheSize is how many verified tokens are remembered, so that a signature
 	// is checked once per token; DefaultCacheSize where zero, none where
-	// negative. Expiry and revocation are checked each time.
+	// negative. Everything but form and signature is checked each time.
 	CacheSize int
 	// Report, where set, hears the error of each refusal that Middleware
 	// answers. It is for logs and metrics.
 	Report func(ctx context.Context, err error)
+
+	memory     *memory
+	memoryOnce sync.Once
+}
+
+// errIncomplete is a Verifier with a required field unset. It refuses every
+// token: an empty issuer must not match an empty iss.
+var errIncomplete = ErrUnavailable.because("Issuer, Audience, Keys and Now of a Verifier are required")
+
+// Verify returns what the token says where it is good, and no claims with any
+// error. Errors are as the package comment says; each is an *Error.
+func (v *Verifier) Verify(ctx context.Context, token string) (Claims, error) {
+	if v.Issuer == "" || v.Audience == "" || v.Keys == nil || v.Now == nil {
+		return Claims{}, errIncomplete
+	}
+	c, err := v.authentic(ctx, token)
+	if err != nil {
+		return Claims{}, err
+	}
+	if err := v.judge(c, v.Now()); err != nil {
+		return Claims{}, err
+	}
+	if v.Revoked != nil {
+		revoked, err := v.Revoked.Revoked(ctx, c)
+		if err != nil {
+			return Claims{}, refusal(err)
+		}
+		if revoked {
+			return Claims{}, ErrRevoked
+		}
+	}
+	return c, nil
+}
+
+// authentic returns the claims of a token that the issuer signed.
+func (v *Verifier) authentic(ctx context.Context, token string) (Claims, error) {
+	v.memoryOnce.Do(func() { v.memory = newMemory(v.CacheSize) })
+	if len(token) > MaxTokenSize {
+		return Claims{}, ErrInvalid.because("the token is longer than %d bytes", MaxTokenSize)
+	}
+	seen, known := v.memory.recall(token)
+	if known {
+		// The key may have been withdrawn since.
+		if key, err := v.Keys.Key(ctx, seen.kid); err == nil && sameKey(key, seen.key) {
+			return seen.claims, nil
+		}
+	}
+	e, err := open(token, MaxTokenSize)
+	if err != nil {
+		return Claims{}, err
+	}
+	if !e.isType(TokenType) { // RFC 8725 §3.11: no other kind of JWT will do
+		return Claims{}, ErrInvalid.because("the token's typ is not %s", TokenType)
+	}
+	payload, key, err := e.payload(ctx, v.Keys)
+	if err != nil {
+		return Claims{}, err
+	}
+	c, err := readClaims(payload)
+	if err != nil {
+		return Claims{}, err
+	}
+	v.memory.remember(token, remembered{claims: c, kid: e.kid, key: key})
+	return c, nil
+}
+
+// judge applies the checks that depend on who and when we are.
+func (v *Verifier) judge(c Claims, now time.Time) error {
+	leeway := max(v.Leeway, 0)
+	if v.Leeway == 0 {
+		leeway = DefaultLeeway
+	}
+	switch {
+	case c.Issuer != v.Issuer: // RFC 9068 §4: exactly, to the last slash
+		return ErrInvalid.because("another issuer's token")
+	case !slices.Contains(c.Audience, v.Audience): // RFC 8725 §3.9
+		return ErrInvalid.because("a token for another audience")
+	case c.Subject == "" || c.ID == "":
+		return ErrInvalid.because("the token has no sub or no jti")
+	case c.NotBefore.After(now.Add(leeway)) || c.IssuedAt.After(now.Add(leeway)):
+		return ErrInvalid.because("the token is of the future")
+	case !now.Before(c.ExpiresAt.Add(leeway)):
+		return ErrExpired
+	case c.OrgID == "":
+		return ErrNoOrg
+	}
+	return nil
+}
+
+// refusal makes a *Error of what a source answered.
+func refusal(err error) error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return ErrUnavailable.because("%v", err)
+}
+
+// Result names the outcome of a verification for metrics: "ok", "missing",
+// "invalid", "expired", "missing_org_id", "revoked", "forbidden" or "unavailable".
+func Result(err error) string {
+	var e *Error
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, ErrMissing):
+		return "missing"
+	case errors.Is(err, ErrForbidden):
+		return "forbidden"
+	case errors.As(err, &e) && e.Reason != "":
+		return e.Reason
+	default:
+		return "unavailable"
+	}
 }
 
 // Lookup is a KeySource in this process: the public keys of a key ring.
