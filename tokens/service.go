@@ -51,6 +51,7 @@ type Policy struct {
 
 // Opening says whose session begins, and where.
 type Opening struct {
+	ID          ident.SessionID // drawn where empty; known beforehand, an access token is signed before the commit
 	User        ident.UserID
 	Org         ident.OrgID
 	Client      ident.ClientID
