@@ -1,13 +1,11 @@
 package tokens
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,7 +39,7 @@ const (
 type RevocationFeed struct {
 	Signer  Signer
 	Issuer  string
-	Entries func(now time.Time) []changes.Change // the revocations that matter now
+	Entries func(now time.Time) []changes.Change // the revocations that matter now, in a stable order
 	Now     func() time.Time
 	// Fresh, where set, reports whether Entries may be believed; while it does
 	// not, no document is signed, so that readers notice.
@@ -124,9 +122,6 @@ func (f *RevocationFeed) make(ctx context.Context, now time.Time) (RevocationDoc
 			entries = append(entries, e)
 		}
 	}
-	slices.SortFunc(entries, func(a, b feedEntry) int {
-		return cmp.Or(cmp.Compare(a.Token, b.Token), cmp.Compare(a.Session, b.Session), cmp.Compare(a.Subject, b.Subject))
-	})
 	list, err := json.Marshal(entries)
 	if err != nil {
 		return RevocationDocument{}, err

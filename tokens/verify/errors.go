@@ -27,9 +27,9 @@ var (
 	// ErrExpired: the token was good and is no longer.
 	ErrExpired = &Error{Status: http.StatusUnauthorized, Code: "INVALID_TOKEN", Text: "token expired", Detail: "JWT token has expired", Reason: "expired"}
 	// ErrNoOrg: the token names no organisation.
-	ErrNoOrg = &Error{Status: http.StatusUnauthorized, Code: "INVALID_TOKEN", Text: "missing org_id claim", Detail: "The token has no org_id claim.", Reason: "missing_org_id"}
+	ErrNoOrg = &Error{Status: http.StatusUnauthorized, Code: "INVALID_TOKEN", Text: "missing org_id claim", Detail: "The token has no org_id claim.", Reason: "missing_org"}
 	// ErrRevoked: the token, its session or its subject was signed out.
-	ErrRevoked = &Error{Status: http.StatusUnauthorized, Code: "INVALID_TOKEN", Text: "unauthorized", Detail: "Token has been revoked", Reason: "revoked"}
+	ErrRevoked = &Error{Status: http.StatusUnauthorized, Code: "INVALID_TOKEN", Text: "invalid token", Detail: "Token has been revoked", Reason: "revoked"}
 	// ErrForbidden: the token is good and lacks a permission.
 	ErrForbidden = &Error{Status: http.StatusForbidden, Code: "INSUFFICIENT_PERMISSIONS", Text: "forbidden", Detail: "The credential lacks a required permission."}
 	// ErrUnavailable: keys or revocations are out of reach, so nothing can be

@@ -204,7 +204,7 @@ func refusal(err error) error {
 }
 
 // Result names the outcome of a verification for metrics: "ok", "missing",
-// "invalid", "expired", "missing_org_id", "revoked", "forbidden" or "unavailable".
+// "invalid", "expired", "missing_org", "revoked", "forbidden" or "unavailable".
 func Result(err error) string {
 	var e *Error
 	switch {

@@ -1,0 +1,83 @@
+package metrics
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// label is the name of a label and the values it may have.
+type label struct {
+	name   string
+	values closed
+}
+
+// counters is a family of counters with closed labels.
+type counters struct {
+	vec    *prometheus.CounterVec
+	labels []label
+}
+
+func newCounters(name, help string, labels ...label) counters {
+	return counters{prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, names(labels)), labels}
+}
+
+// register registers the family with every series at zero.
+func (c counters) register(r *prometheus.Registry) {
+	r.MustRegister(c.vec)
+	for _, values := range combinations(c.labels) {
+		c.vec.WithLabelValues(values...)
+	}
+}
+
+func (c counters) inc(values ...string) {
+	c.vec.WithLabelValues(bounded(c.labels, values)...).Inc()
+}
+
+// durations is a family of histograms in seconds with closed labels.
+type durations struct {
+	vec    *prometheus.HistogramVec
+	labels []label
+}
+
+func newDurations(name, help string, buckets []float64, labels ...label) durations {
+	return durations{prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, names(labels)), labels}
+}
+
+func (d durations) observe(took time.Duration, values ...string) {
+	d.vec.WithLabelValues(bounded(d.labels, values)...).Observe(took.Seconds())
+}
+
+// bounded replaces what is in no set. A label without a set was bounded by the
+// caller.
+func bounded(labels []label, values []string) []string {
+	for i, l := range labels {
+		if l.values != nil {
+			values[i] = l.values.of(values[i])
+		}
+	}
+	return values
+}
+
+func names(labels []label) []string {
+	out := make([]string, len(labels))
+	for i, l := range labels {
+		out[i] = l.name
+	}
+	return out
+}
+
+// combinations lists every tuple of label values, "other" aside.
+func combinations(labels []label) [][]string {
+	out := [][]string{{}}
+	for _, l := range labels {
+		var next [][]string
+		for _, head := range out {
+			for _, v := range l.values {
+				next = append(next, append(head[:len(head):len(head)], v))
+			}
+		}
+		out = next
+	}
+	return out
+}

@@ -1,0 +1,77 @@
+package metrics
+
+import (
+	"time"
+
+	"github.com/tokenhouse/tokenhouse/audit"
+)
+
+// unmatched is the route of a request that no route matched.
+const unmatched = "unmatched"
+
+// Observe counts committed audit events, and derives from them what happened to
+// logins. Call it once for each commit.
+func (s *Set) Observe(events []audit.Event) {
+	for _, e := range events {
+		s.system.events.inc(string(e.Name), string(e.Outcome))
+		switch e.Name {
+		case audit.LoginSucceeded:
+			s.credentials.logins.inc(e.Actor.Via, "success")
+		case audit.LoginFailed:
+			s.credentials.logins.inc(e.Actor.Via, "failure")
+		case audit.LoginRefused:
+			s.credentials.logins.inc(e.Actor.Via, "refused")
+		case audit.LoginLocked:
+			s.credentials.lockouts.inc(e.Reason)
+		}
+	}
+}
+
+// TokenIssued counts a token that was handed out: grant "password" or
+// "refresh_token", kind "access_token" or "refresh_token".
+func (s *Set) TokenIssued(grant, kind string) { s.credentials.issued.inc(grant, kind) }
+
+// Verified counts a credential that was presented: kind "access_token" or
+// "api_key", and the result of verify.Result.
+func (s *Set) Verified(kind, result string) { s.credentials.verifications.inc(kind, result) }
+
+// Refreshed counts a refresh token that was presented.
+func (s *Set) Refreshed(result string) { s.credentials.refreshes.inc(result) }
+
+// APIKeyVerified counts an API key that was presented.
+func (s *Set) APIKeyVerified(result string) { s.credentials.apiKeys.inc(result) }
+
+// RotationDue sets how many API keys are older than the rotation interval.
+func (s *Set) RotationDue(keys int) { s.credentials.rotationDue.Set(float64(keys)) }
+
+// Hashing adds to the number of password hashes being computed: +1 and -1.
+func (s *Set) Hashing(delta int) { s.credentials.hashing.Add(float64(delta)) }
+
+// HashWaited records how long a password waited for its place.
+func (s *Set) HashWaited(d time.Duration) { s.credentials.hashWait.Observe(seconds(d)) }
+
+// Propagated records how long a revocation took to arrive at this replica.
+func (s *Set) Propagated(lag time.Duration) { s.credentials.propagation.Observe(seconds(lag)) }
+
+// AuditWriteFailed counts an audit event that could not be written.
+func (s *Set) AuditWriteFailed() { s.system.auditFailures.Inc() }
+
+// CleanupLag sets how long the oldest expired row has been waiting.
+func (s *Set) CleanupLag(d time.Duration) { s.system.cleanupLag.Set(seconds(d)) }
+
+// StorageOperation records one operation of the database: "read" or "commit".
+func (s *Set) StorageOperation(operation string, err error, took time.Duration) {
+	s.system.storage.observe(max(took, 0), operation, resultOf(err))
+}
+
+// Request records an HTTP request by the template of its route, which is empty
+// where none matched.
+func (s *Set) Request(route, method string, status int, took time.Duration) {
+	if route == "" {
+		route = unmatched
+	}
+	s.system.requests.observe(max(took, 0), route, method, statusOf(status))
+}
+
+// seconds is never negative: the clocks of two replicas differ a little.
+func seconds(d time.Duration) float64 { return max(d, 0).Seconds() }

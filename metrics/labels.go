@@ -1,0 +1,69 @@
+package metrics
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/tokenhouse/tokenhouse/audit"
+)
+
+// other stands for every value that is not in a label's set.
+const other = "other"
+
+// closed is the set of values that a label may have. Labels are never text from
+// a request: an unknown value is counted under "other", so that the number of
+// series is known before the first request.
+type closed []string
+
+// of returns v where it is in the set, else other.
+func (c closed) of(v string) string {
+	for _, known := range c {
+		if v == known {
+			return v
+		}
+	}
+	return other
+}
+
+// The sets of the labels.
+var (
+	loginMethods   = closed{"password"}
+	loginResults   = closed{"success", "failure", "refused"}
+	lockoutScopes  = closed{"device", "pair", "pool", "source"}
+	grants         = closed{"password", "refresh_token"}
+	tokenKinds     = closed{"access_token", "refresh_token"}
+	credentials    = closed{"access_token", "api_key"}
+	verifications  = closed{"ok", "invalid", "expired", "missing_org", "revoked", "unavailable"}
+	refreshResults = closed{"rotated", "replayed", "roaming", "contested", "adopted", "stale", "reuse_detected", "expired", "idle", "revoked", "malformed"}
+	apiKeyResults  = closed{"ok", "malformed", "unknown", "mismatch", "superseded", "revoked", "expired", "owner_inactive", "unavailable"}
+	outcomes       = closed{string(audit.Success), string(audit.Failure), string(audit.Denied)}
+	algorithms     = closed{"ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"}
+	keyStates      = closed{"published", "active", "retiring", "revoked"}
+	operations     = closed{"read", "commit"}
+	results        = closed{"ok", "error"}
+	methods        = closed{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions}
+)
+
+func eventNames() closed {
+	var c closed
+	for _, n := range audit.Names() {
+		c = append(c, string(n))
+	}
+	return c
+}
+
+// statusOf returns the status as text where HTTP knows it.
+func statusOf(status int) string {
+	if http.StatusText(status) == "" {
+		return other
+	}
+	return strconv.Itoa(status)
+}
+
+// resultOf is the label of an operation that ended with err.
+func resultOf(err error) string {
+	if err != nil {
+		return "error"
+	}
+	return "ok"
+}

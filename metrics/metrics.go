@@ -1,0 +1,137 @@
+// Package metrics exports what tokenhouse does to Prometheus. It counts audit
+// events that were committed, so the numbers and the audit log agree, and what
+// the services tell it through their hooks. docs/metrics.md explains each
+// metric; nothing here is shared with the global registry.
+package metrics
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Config is what the metrics need from outside.
+type Config struct {
+	Version  string // of the binary: tokenhouse_build_info
+	Revision string // of the source
+	// Routes are the templates of every route served, as they are given to
+	// Request: "/api/v1/api-keys/:id". Another template is counted as "other".
+	Routes []string
+	// SigningKeys, where set, is asked for the age of each signing key at every
+	// scrape. It must answer from memory.
+	SigningKeys func() []SigningKey
+}
+
+// SigningKey is what the metric of signing keys shows.
+type SigningKey struct {
+	Algorithm string
+	State     string // "published", "active", "retiring", "revoked"
+	Age       time.Duration
+}
+
+// Set is every metric we export.
+type Set struct {
+	// Registry is ours alone.
+	Registry *prometheus.Registry
+
+	credentials credentialMetrics
+	system      systemMetrics
+}
+
+// credentialMetrics are about who logs in and with what.
+type credentialMetrics struct {
+	logins        counters
+	lockouts      counters
+	issued        counters
+	verifications counters
+	refreshes     counters
+	apiKeys       counters
+	rotationDue   prometheus.Gauge
+	hashing       prometheus.Gauge
+	hashWait      prometheus.Histogram
+	propagation   prometheus.Histogram
+}
+
+// systemMetrics are about the server itself.
+type systemMetrics struct {
+	events        counters
+	auditFailures prometheus.Counter
+	cleanupLag    prometheus.Gauge
+	storage       durations
+	requests      durations
+}
+
+// New returns a Set with every metric registered. Series whose labels are known
+// exist from the start, so that a rate over them is zero and not absent.
+func New(c Config) *Set {
+	s := &Set{Registry: prometheus.NewRegistry()}
+	s.credentials = newCredentialMetrics(s.Registry)
+	s.system = newSystemMetrics(s.Registry, append(closed{unmatched}, c.Routes...))
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "tokenhouse_build_info", Help: "The build that runs; always 1.",
+		ConstLabels: prometheus.Labels{"version": c.Version, "revision": c.Revision},
+	})
+	build.Set(1)
+	s.Registry.MustRegister(build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if c.SigningKeys != nil {
+		s.Registry.MustRegister(keyAges{c.SigningKeys})
+	}
+	return s
+}
+
+// Handler serves the metrics in the format that the scraper asks for.
+func (s *Set) Handler() http.Handler {
+	return promhttp.HandlerFor(s.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
+}
+
+func newCredentialMetrics(r *prometheus.Registry) credentialMetrics {
+	m := credentialMetrics{
+		logins: newCounters("tokenhouse_login_attempts_total", "Login attempts that were judged, from committed audit events.",
+			label{"method", loginMethods}, label{"result", loginResults}),
+		lockouts: newCounters("tokenhouse_lockouts_total", "Login counters that reached their limit, by what they count.",
+			label{"scope", lockoutScopes}),
+		issued: newCounters("tokenhouse_tokens_issued_total", "Tokens issued, by grant and kind.",
+			label{"grant", grants}, label{"kind", tokenKinds}),
+		verifications: newCounters("tokenhouse_token_verifications_total", "Credentials presented to this server, by kind and result.",
+			label{"kind", credentials}, label{"result", verifications}),
+		refreshes: newCounters("tokenhouse_refreshes_total", "Refresh tokens presented, by how they were answered.",
+			label{"result", refreshResults}),
+		apiKeys: newCounters("tokenhouse_api_key_verifications_total", "API keys presented, by result.",
+			label{"result", apiKeyResults}),
+		rotationDue: prometheus.NewGauge(prometheus.GaugeOpts{Name: "tokenhouse_api_keys_rotation_due", Help: "API keys that are older than the rotation interval."}),
+		hashing:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "tokenhouse_password_hash_inflight", Help: "Password hashes being computed now."}),
+		hashWait: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "tokenhouse_password_hash_wait_seconds", Help: "How long a password waited for a place in the hashing pool.",
+			Buckets: []float64{.001, .005, .025, .1, .25, .5, 1, 2.5, 5},
+		}),
+		propagation: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "tokenhouse_revocation_propagation_seconds", Help: "How long after its commit a revocation was known to this replica.",
+			Buckets: []float64{.005, .025, .1, .25, .5, 1, 2, 5, 10, 30},
+		}),
+	}
+	for _, c := range []counters{m.logins, m.lockouts, m.issued, m.verifications, m.refreshes, m.apiKeys} {
+		c.register(r)
+	}
+	r.MustRegister(m.rotationDue, m.hashing, m.hashWait, m.propagation)
+	return m
+}
+
+func newSystemMetrics(r *prometheus.Registry, routes closed) systemMetrics {
+	m := systemMetrics{
+		events: newCounters("tokenhouse_audit_events_total", "Committed audit events, by name and outcome.",
+			label{"event", eventNames()}, label{"outcome", outcomes}),
+		auditFailures: prometheus.NewCounter(prometheus.CounterOpts{Name: "tokenhouse_audit_write_failures_total", Help: "Audit events that could not be written; the change they told of did not happen either."}),
+		cleanupLag:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "tokenhouse_cleanup_lag_seconds", Help: "How long the oldest expired row has been waiting for its removal."}),
+		storage: newDurations("tokenhouse_storage_operation_seconds", "How long operations of the database took.",
+			[]float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5},
+			label{"operation", operations}, label{"result", results}),
+		requests: newDurations("tokenhouse_http_request_duration_seconds", "How long HTTP requests took, by route template.",
+			[]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
+			label{"route", routes}, label{"method", methods}, label{"status", nil}),
+	}
+	r.MustRegister(m.events.vec, m.auditFailures, m.cleanupLag, m.storage.vec, m.requests.vec)
+	return m
+}
