@@ -65,12 +65,13 @@ func (d *Directory) load(ctx context.Context, p place) (Standing, error) {
 	if err != nil {
 		return Standing{}, err
 	}
-	return judge(p, f, d.Catalogue), nil
+	return d.Judge(p.user, p.org, f), nil
 }
 
-// judge decides a standing. A custom role that no longer exists permits nothing.
-func judge(p place, f Facts, c scope.Catalogue) Standing {
-	s := Standing{User: p.user, Org: p.org, Email: f.Email, Name: f.Name, OrgName: f.OrgName, Role: f.Role}
+// Judge decides what facts amount to. A custom role that no longer exists
+// permits nothing.
+func (d *Directory) Judge(user ident.UserID, org ident.OrgID, f Facts) Standing {
+	s := Standing{User: user, Org: org, Email: f.Email, Name: f.Name, OrgName: f.OrgName, Role: f.Role}
 	switch {
 	case f.Email == "":
 		s.Reason = ReasonUnknown
@@ -81,7 +82,7 @@ func judge(p place, f Facts, c scope.Catalogue) Standing {
 	case f.OrgStatus != Active:
 		s.Reason = ReasonOrgDisabled
 	default:
-		s.Active, s.Permissions = true, Effective(c, f.Role, f.Custom)
+		s.Active, s.Permissions = true, Effective(d.Catalogue, f.Role, f.Custom)
 	}
 	return s
 }

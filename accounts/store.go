@@ -32,6 +32,8 @@ type UserReader interface {
 	// Home returns the user's oldest membership in an active organisation, else
 	// the oldest of all; fault.NotFound where the user belongs nowhere.
 	Home(ctx context.Context, user ident.UserID) (ident.OrgID, error)
+	// AnyUser reports whether there is a user at all.
+	AnyUser(ctx context.Context) (bool, error)
 	// SetupLinkValid reports whether the link exists, is unused and expires
 	// after now.
 	SetupLinkValid(ctx context.Context, digest []byte, now time.Time) (bool, error)
@@ -55,9 +57,10 @@ type OrgReader interface {
 	Roles(ctx context.Context, t ident.Tenant) ([]Role, error)
 }
 
-// Tx changes people and organisations in one commit. Rows it reads stay locked
-// until the commit. Lock in this order, so that nobody waits in a circle:
-// organisations by identifier, then users.
+// Tx changes people and organisations in one commit. Whoever changes what a
+// member is locks in this order, so that nobody waits in a circle and the
+// locked facts stand until the commit: the user, then the organisations by
+// identifier.
 type Tx interface {
 	audit.Sink
 	changes.Sink
@@ -79,12 +82,26 @@ type Ending struct {
 	Until  time.Time // when the last access token of these sessions has expired
 }
 
+// Holder is a member as a role's list shows them.
+type Holder struct {
+	User   ident.UserID
+	Status Status
+}
+
+// StandingTx reads a standing's facts in a transaction, for those who mint what
+// outlives it: a cache may be behind by the bound of the change feed.
+type StandingTx interface {
+	// Facts is UserReader.Facts as of now in the transaction.
+	Facts(user ident.UserID, org ident.OrgID) (Facts, error)
+}
+
 // UserTx changes users.
 type UserTx interface {
 	// InsertUser adds a user and reports false where the canonical e-mail is
 	// taken. It waits for a concurrent transaction that adds the same one.
 	InsertUser(u User) (bool, error)
-	// LockUser returns a user, locked; fault.NotFound where there is none.
+	// LockUser returns a user, locked against every other change and against
+	// new sessions; fault.NotFound where there is none.
 	LockUser(user ident.UserID) (User, error)
 	// UpdateUser stores name and status.
 	UpdateUser(u User) error
@@ -116,8 +133,8 @@ type OrgTx interface {
 	MemberRole(org ident.OrgID, user ident.UserID) (string, error)
 	// SetMemberRole stores the role; an empty role removes the member.
 	SetMemberRole(org ident.OrgID, user ident.UserID, role string) error
-	// Holders lists the active users that hold the role.
-	Holders(org ident.OrgID, role string) ([]ident.UserID, error)
+	// Holders lists the members that hold the role, by user.
+	Holders(org ident.OrgID, role string) ([]Holder, error)
 	// CustomRole returns a custom role; fault.NotFound where there is none.
 	CustomRole(org ident.OrgID, name string) (Role, error)
 	// PutRole adds or replaces a custom role; without permissions it is removed.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/tokenhouse/tokenhouse/accounts"
 	"github.com/tokenhouse/tokenhouse/audit"
 	"github.com/tokenhouse/tokenhouse/internal/changes"
 	"github.com/tokenhouse/tokenhouse/keys/apikeys"
@@ -35,6 +36,7 @@ type Stores interface {
 	Audit() audit.Reader
 	Recorder() audit.Recorder
 	Changes() changes.Log
+	Accounts() accounts.Store
 	SealedSecrets() sealing.SecretStore
 	SigningKeys() signing.Store
 	APIKeys() apikeys.Store
