@@ -53,6 +53,8 @@ func newReplica(t *testing.T, handler http.HandlerFunc) *replica {
 	return r
 }
 
+func (r *replica) address() string { return r.Listener.Addr().String() }
+
 func echo(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	r.Header.Set("Host", r.Host)
@@ -60,16 +62,16 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(r.Header)
 }
 
-// start runs nginx with the shipped file, in which only names that exist elsewhere are replaced.
-func start(t *testing.T, a, b *replica) *proxy {
+// start runs nginx with the shipped file, in which only names that exist elsewhere are replaced, in front of two addresses.
+func start(t *testing.T, a, b string) *proxy {
 	t.Helper()
 	program := nginx(t)
 	dir := t.TempDir()
 	p := &proxy{plain: freeAddress(t), secure: freeAddress(t), log: filepath.Join(dir, "access.log"), client: client(t)}
 	certificate(t, dir)
 	write(t, filepath.Join(dir, "tokenhouse.conf"), replaced(t, [][2]string{
-		{"tokenhouse-a:8080", a.Listener.Addr().String()},
-		{"tokenhouse-b:8080", b.Listener.Addr().String()},
+		{"tokenhouse-a:8080", a},
+		{"tokenhouse-b:8080", b},
 		{"listen 80;", "listen " + p.plain + ";"},
 		{"listen 443 ssl", "listen " + p.secure + " ssl"},
 		{"listen [::]:80;", ""},

@@ -10,7 +10,7 @@ import (
 )
 
 func TestWhatAClientClaimsAboutItselfGoesNoFurther(t *testing.T) {
-	p := start(t, newReplica(t, echo), newReplica(t, echo))
+	p := start(t, newReplica(t, echo).address(), newReplica(t, echo).address())
 	reply, body := p.do(t, "GET", "https://"+p.secure+"/", http.Header{
 		"X-Forwarded-For":   {"6.6.6.6", "7.7.7.7"},
 		"X-Forwarded-Proto": {"http"},
@@ -43,7 +43,7 @@ func TestWhatAClientClaimsAboutItselfGoesNoFurther(t *testing.T) {
 
 func TestInClearAPageIsShownTheWayAndACredentialIsRefused(t *testing.T) {
 	a := newReplica(t, echo)
-	p := start(t, a, newReplica(t, echo))
+	p := start(t, a.address(), newReplica(t, echo).address())
 	reply, _ := p.do(t, "GET", "http://"+p.plain+"/login?next=%2F", nil, "")
 	if got := reply.Header.Get("Location"); reply.StatusCode != http.StatusPermanentRedirect || got != "https://"+host+"/login?next=%2F" {
 		t.Errorf("GET: %s, Location %q", reply.Status, got)
@@ -64,7 +64,7 @@ func TestLongTokensAndCookiesFit(t *testing.T) {
 		w.Header().Add("Set-Cookie", "b="+long[:7<<10])
 		echo(w, r)
 	}
-	p := start(t, newReplica(t, setCookies), newReplica(t, setCookies))
+	p := start(t, newReplica(t, setCookies).address(), newReplica(t, setCookies).address())
 	reply, body := p.do(t, "GET", "https://"+p.secure+"/", http.Header{"Authorization": {"Bearer " + long}, "Cookie": {"a=" + long}}, "")
 	if reply.StatusCode != http.StatusOK || strings.Count(body, long) != 2 || len(reply.Header["Set-Cookie"]) != 2 {
 		t.Errorf("%s, %d cookies, %d bytes", reply.Status, len(reply.Header["Set-Cookie"]), len(body))
@@ -72,7 +72,7 @@ func TestLongTokensAndCookiesFit(t *testing.T) {
 }
 
 func TestBodiesThatTheServerRefusesReachItSoThatItsOwnWordsDo(t *testing.T) {
-	p := start(t, newReplica(t, echo), newReplica(t, echo))
+	p := start(t, newReplica(t, echo).address(), newReplica(t, echo).address())
 	if reply, body := p.do(t, "POST", "https://"+p.secure+"/", nil, strings.Repeat("x", 200<<10)); !strings.Contains(body, `"Body-Length":["204800"]`) {
 		t.Errorf("200 KiB: %s", reply.Status)
 	}
@@ -84,7 +84,7 @@ func TestBodiesThatTheServerRefusesReachItSoThatItsOwnWordsDo(t *testing.T) {
 func TestAReplicaThatIsDownOrDrainingIsPassedOver(t *testing.T) {
 	t.Run("down", func(t *testing.T) {
 		down := newReplica(t, echo)
-		p := start(t, down, newReplica(t, echo))
+		p := start(t, down.address(), newReplica(t, echo).address())
 		down.Close()
 		for i := range 10 {
 			for _, method := range []string{"GET", "POST"} { // refused connections: no replica has seen the request
@@ -96,7 +96,7 @@ func TestAReplicaThatIsDownOrDrainingIsPassedOver(t *testing.T) {
 	})
 	t.Run("draining", func(t *testing.T) {
 		draining := newReplica(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
-		p := start(t, draining, newReplica(t, echo))
+		p := start(t, draining.address(), newReplica(t, echo).address())
 		for i := range 10 {
 			if reply, _ := p.do(t, "GET", "https://"+p.secure+"/", nil, ""); reply.StatusCode != http.StatusOK {
 				t.Errorf("GET number %d: %s", i, reply.Status)
@@ -111,7 +111,7 @@ func TestAReplicaThatIsDownOrDrainingIsPassedOver(t *testing.T) {
 func TestAPostIsNeverSentTwice(t *testing.T) {
 	hangUp := func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }
 	a, b := newReplica(t, hangUp), newReplica(t, hangUp)
-	p := start(t, a, b)
+	p := start(t, a.address(), b.address())
 	reply, _ := p.do(t, "POST", "https://"+p.secure+"/api/v1/auth/refresh", nil, "{}")
 	if n := a.requests.Load() + b.requests.Load(); n != 1 || reply.StatusCode != http.StatusBadGateway {
 		t.Errorf("%s after %d requests to replicas", reply.Status, n)
@@ -119,7 +119,7 @@ func TestAPostIsNeverSentTwice(t *testing.T) {
 }
 
 func TestTheLogKeepsNoQuery(t *testing.T) {
-	p := start(t, newReplica(t, echo), newReplica(t, echo))
+	p := start(t, newReplica(t, echo).address(), newReplica(t, echo).address())
 	p.do(t, "GET", "https://"+p.secure+"/oauth2/authorize?state=s3cret", http.Header{"Referer": {"https://a.example/?s3cret"}}, "")
 	p.do(t, "GET", "http://"+p.plain+"/oauth2/authorize?state=s3cret", nil, "")
 	// nginx writes a line when the request is over, which may be just after its reply has been read; a later one comes after it.
