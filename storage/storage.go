@@ -14,6 +14,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/keys/sealing"
 	"github.com/tokenhouse/tokenhouse/keys/signing"
 	"github.com/tokenhouse/tokenhouse/storage/gormstore"
+	"github.com/tokenhouse/tokenhouse/tokens"
 )
 
 // Backend is what a storage implementation provides. storagetest.Run says what
@@ -36,6 +37,7 @@ type Stores interface {
 	Audit() audit.Reader
 	Recorder() audit.Recorder
 	Changes() changes.Log
+	Sessions() tokens.Store
 	Accounts() accounts.Store
 	SealedSecrets() sealing.SecretStore
 	SigningKeys() signing.Store

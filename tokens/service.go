@@ -1,11 +1,11 @@
 package tokens
 
 import (
-	"context"
+	"cmp"
 	"io"
+	"slices"
 	"time"
 
-	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/internal/secret"
 )
@@ -33,6 +33,16 @@ type Service struct {
 // DefaultMaxAccessTTL is the life of the access token that is a whole session.
 const DefaultMaxAccessTTL = 24 * time.Hour
 
+// margin is how much longer than its tokens a revocation is remembered: a
+// refresh that ran beside it may mint a little later, and verifiers allow for
+// clocks that differ.
+const margin = 5 * time.Minute
+
+// Until returns how long a revocation made at the given time must be remembered.
+func (s *Service) Until(at time.Time) time.Time {
+	return at.Add(cmp.Or(s.MaxAccessTTL, DefaultMaxAccessTTL) + margin)
+}
+
 // MACKeys are the server's keys that authenticate refresh tokens.
 type MACKeys interface {
 	// Current returns the key for new tokens and its id.
@@ -43,10 +53,25 @@ type MACKeys interface {
 
 // Policy is how long things last. Zero fields take the defaults.
 type Policy struct {
-	Grace    time.Duration // how long a lost reply explains an older token; 60 s
-	Cooldown time.Duration // how long the same holder gets the same token again; 30 s
-	Idle     time.Duration // how long an unused token stays good; 7 days
-	Absolute time.Duration // how long a family lives in all; 30 days
+	Grace    time.Duration // how long a lost reply explains an older token
+	Cooldown time.Duration // how long the same holder gets the same token again
+	Idle     time.Duration // how long an unused token stays good
+	Absolute time.Duration // how long a family lives in all
+}
+
+// Defaults of a Policy.
+const (
+	DefaultGrace    = 60 * time.Second
+	DefaultCooldown = 30 * time.Second
+	DefaultIdle     = 7 * 24 * time.Hour
+	DefaultAbsolute = 30 * 24 * time.Hour
+)
+
+func (p Policy) withDefaults() Policy {
+	return Policy{
+		Grace: cmp.Or(p.Grace, DefaultGrace), Cooldown: cmp.Or(p.Cooldown, DefaultCooldown),
+		Idle: cmp.Or(p.Idle, DefaultIdle), Absolute: cmp.Or(p.Absolute, DefaultAbsolute),
+	}
 }
 
 // Opening says whose session begins, and where.
@@ -102,75 +127,7 @@ func Results() []Result {
 	return []Result{Rotated, Replayed, Roaming, Disputed, Adopted, Stale, Reused, Expired, Idle, Revoked, Malformed}
 }
 
-// AccessID is what of an access token decides whether it was revoked.
-type AccessID struct {
-	Token    ident.TokenID
-	Session  ident.SessionID // may be empty
-	User     ident.UserID
-	IssuedAt time.Time
+// Served reports whether the presenter got a token.
+func (r Result) Served() bool {
+	return slices.Contains([]Result{Rotated, Replayed, Roaming, Disputed, Adopted}, r)
 }
-
-// Cleaned counts what a cleanup removed.
-type Cleaned struct{ Sessions, Changes int }
-
-var errUnwritten = fault.New(fault.Internal, "")
-
-// Begin opens a family within the login's transaction and returns it with its
-// first refresh token, which is zero where the family is not refreshable. It
-// is fault.AccountDisabled where the user is not active. Recording the login
-// is the caller's.
-func (s *Service) Begin(tx FamilyTx, now time.Time, o Opening) (Family, secret.Plain, error) {
-	return Family{}, secret.Plain{}, errUnwritten
-}
-
-// ExpiryOf returns when the current refresh token of f expires if nobody uses it.
-func (s *Service) ExpiryOf(f Family) time.Time { return f.ExpiresAt }
-
-// Refresh answers a refresh token (RFC 6749 §6, RFC 9700 §4.14.2). A refusal
-// is fault.InvalidToken with Reason "expired", "idle", "revoked",
-// "reuse_detected" or "stale"; without one where the token is none of ours.
-// fault.Unavailable is never about the token.
-func (s *Service) Refresh(ctx context.Context, p Presented) (Refreshed, error) {
-	return Refreshed{}, errUnwritten
-}
-
-// Sessions lists the caller's own living sessions in their organisation, newest first.
-func (s *Service) Sessions(ctx context.Context, c ident.Caller, page ident.Page) ([]Family, error) {
-	return nil, errUnwritten
-}
-
-// SessionsOf lists the living sessions of a user in the caller's organisation,
-// or of everyone where user is empty. It needs sessions:read.
-func (s *Service) SessionsOf(ctx context.Context, c ident.Caller, user ident.UserID, page ident.Page) ([]Family, error) {
-	return nil, errUnwritten
-}
-
-// RevokeSession ends one session: an own one, or with sessions:revoke any of
-// the caller's organisation. All others are fault.NotFound, and so is one that
-// has ended already.
-func (s *Service) RevokeSession(ctx context.Context, c ident.Caller, id ident.SessionID) error {
-	return errUnwritten
-}
-
-// RevokeOthers signs the caller out everywhere, in every organisation, but for
-// the present session unless includeCurrent. It returns how many sessions ended.
-func (s *Service) RevokeOthers(ctx context.Context, c ident.Caller, includeCurrent bool) (int, error) {
-	return 0, errUnwritten
-}
-
-// Logout ends the caller's session. It is fault.InvalidToken (revoked) where
-// the session has ended already or the caller has none.
-func (s *Service) Logout(ctx context.Context, c ident.Caller) error { return errUnwritten }
-
-// RevokePresented ends the session of a refresh token, whatever its generation
-// (RFC 7009 §2.1): a logout without an access token. It is fault.InvalidToken
-// where the token is none of ours or its session has ended already.
-func (s *Service) RevokePresented(ctx context.Context, p Presented) error { return errUnwritten }
-
-// Check refuses an access token that was revoked: fault.InvalidToken (revoked).
-// While the change feed is silent it asks the database, and is
-// fault.Unavailable where that does not answer either.
-func (s *Service) Check(ctx context.Context, a AccessID) error { return errUnwritten }
-
-// Cleanup removes, in small batches, the sessions and changes that stopped mattering.
-func (s *Service) Cleanup(ctx context.Context) (Cleaned, error) { return Cleaned{}, errUnwritten }

@@ -1,0 +1,68 @@
+package tokens
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"net/netip"
+	"time"
+
+	"github.com/tokenhouse/tokenhouse/internal/ident"
+	"github.com/tokenhouse/tokenhouse/internal/secret"
+)
+
+// Begin opens a family within the login's transaction and returns it with its
+// first refresh token, which is zero where the family is not refreshable. It
+// is fault.AccountDisabled where the user is not active. Recording the login
+// is the caller's.
+func (s *Service) Begin(tx FamilyTx, now time.Time, o Opening) (Family, secret.Plain, error) {
+	now = now.Truncate(time.Microsecond) // what storage keeps, so that both agree on every limit
+	f := Family{
+		ID: ident.NewSessionID(now, s.Random), User: o.User, Org: o.Org, Client: o.Client, Method: o.Method,
+		CreatedAt: now, ExpiresAt: now.Add(cmp.Or(o.TTL, s.Policy.withDefaults().Absolute)), Refreshable: o.Refreshable,
+		Seen:   Seen{At: now, IP: o.Origin.IP, UserAgent: o.Origin.UserAgent},
+		Chain:  Chain{GenerationAt: now},
+		Holder: Holder{Network: networkOf(o.Origin.IP), Agent: textDigest(o.Origin.UserAgent), Proof: textDigest(o.Proof), Proven: o.Proof != ""},
+	}
+	if err := tx.InsertFamily(f); err != nil {
+		return Family{}, secret.Plain{}, err
+	}
+	if !o.Refreshable {
+		return f, secret.Plain{}, nil
+	}
+	t, err := format(generationOf{f.ID, 0}, s.MACs)
+	return f, t, err
+}
+
+// ExpiryOf returns when the current refresh token of f expires if nobody uses
+// it. f was just served.
+func (s *Service) ExpiryOf(f Family) time.Time {
+	idle := f.handedOut(f.Chain.Generation).Add(s.Policy.withDefaults().Idle)
+	if idle.After(f.ExpiresAt) {
+		return f.ExpiresAt
+	}
+	return idle
+}
+
+// networkOf is the part of an address that stays the same while a device does
+// not move: the /24, or the /56 a household is given. "" where unknown.
+func networkOf(ip netip.Addr) string {
+	ip = ip.Unmap().WithZone("")
+	bits := 56
+	if ip.Is4() {
+		bits = 24
+	}
+	p, err := ip.Prefix(bits)
+	if err != nil {
+		return ""
+	}
+	return p.String()
+}
+
+// textDigest is zero for the empty text.
+func textDigest(text string) (d Digest) {
+	if text != "" {
+		sum := sha256.Sum256([]byte(text))
+		copy(d[:], sum[:])
+	}
+	return d
+}

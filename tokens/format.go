@@ -1,0 +1,105 @@
+package tokens
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"math/big"
+	"strings"
+
+	"github.com/tokenhouse/tokenhouse/internal/fault"
+	"github.com/tokenhouse/tokenhouse/internal/ident"
+	"github.com/tokenhouse/tokenhouse/internal/secret"
+)
+
+// A refresh token is "thr_", 50 base62 digits of
+//
+//	session id (16 bytes) · generation (4) · key id (1) · HMAC-SHA-256/128 of those (16)
+//
+// and 6 digits of the CRC-32 of all before, by which secret scanners know one
+// and a mistyped one costs no HMAC. The database holds none of this.
+const (
+	refreshPrefix = "thr_"
+	bodyBytes     = 37
+	namedBytes    = 21 // what the MAC authenticates
+	bodyDigits    = 50 // 62^50 > 2^296
+	crcDigits     = 6  // 62^6 > 2^32
+	refreshSize   = len(refreshPrefix) + bodyDigits + crcDigits
+
+	base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+)
+
+// generationOf is what a refresh token names.
+type generationOf struct {
+	Session    ident.SessionID
+	Generation uint32
+}
+
+// malformed never says what is wrong with the token: it was made up, mangled on
+// its way, or belongs to another deployment or client.
+func malformed() error { return fault.New(fault.InvalidToken, "Refresh token is not valid") }
+
+// format derives the token of one generation. The same generation has the same
+// token for as long as the key is current.
+func format(g generationOf, keys MACKeys) (secret.Plain, error) {
+	id, err := g.Session.Bytes()
+	if err != nil {
+		return secret.Plain{}, err
+	}
+	keyID, key := keys.Current()
+	b := make([]byte, 0, bodyBytes)
+	b = append(b, id[:]...)
+	b = binary.BigEndian.AppendUint32(b, g.Generation)
+	b = append(b, keyID)
+	b = append(b, secret.MAC(key, string(b))[:bodyBytes-namedBytes]...)
+	text := refreshPrefix + digitsOf(new(big.Int).SetBytes(b), bodyDigits)
+	return secret.Of(text + checksum(text)), nil
+}
+
+// parse is the inverse of format. It accepts one spelling of each token, and
+// only what the server made.
+func parse(text string, keys MACKeys) (generationOf, error) {
+	if len(text) != refreshSize || !strings.HasPrefix(text, refreshPrefix) {
+		return generationOf{}, malformed()
+	}
+	body, crc := text[:refreshSize-crcDigits], text[refreshSize-crcDigits:]
+	if checksum(body) != crc {
+		return generationOf{}, malformed()
+	}
+	n, ok := numberOf(body[len(refreshPrefix):])
+	if !ok || n.BitLen() > 8*bodyBytes {
+		return generationOf{}, malformed()
+	}
+	b := n.FillBytes(make([]byte, bodyBytes))
+	key, ok := keys.ByID(b[namedBytes-1])
+	if !ok || !secret.Equal(b[namedBytes:], secret.MAC(key, string(b[:namedBytes]))[:bodyBytes-namedBytes]) {
+		return generationOf{}, malformed()
+	}
+	return generationOf{ident.SessionIDFrom([16]byte(b)), binary.BigEndian.Uint32(b[16:])}, nil
+}
+
+func checksum(text string) string {
+	return digitsOf(big.NewInt(int64(crc32.ChecksumIEEE([]byte(text)))), crcDigits)
+}
+
+// digitsOf writes n in base 62 with exactly width digits. It changes n.
+func digitsOf(n *big.Int, width int) string {
+	out := make([]byte, width)
+	base, digit := big.NewInt(int64(len(base62))), new(big.Int)
+	for i := width - 1; i >= 0; i-- {
+		n.QuoRem(n, base, digit)
+		out[i] = base62[digit.Int64()]
+	}
+	return string(out)
+}
+
+func numberOf(text string) (*big.Int, bool) {
+	n, base := new(big.Int), big.NewInt(int64(len(base62)))
+	for _, c := range []byte(text) {
+		d := strings.IndexByte(base62, c)
+		if d < 0 {
+			return nil, false
+		}
+		n.Add(n.Mul(n, base), big.NewInt(int64(d)))
+	}
+	return n, true
+}
