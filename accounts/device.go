@@ -10,107 +10,117 @@ import (
 )
 
 // A device cookie shows that a browser has logged in before, so that strangers
-// who guess passwords cannot lock it out. It is one mark for each of the last
-// few identifiers that logged in from the browser, newest first. A mark names
-// nobody: whom it is for shows only when its MAC is checked against an
-// identifier. Nothing about it is stored.
+// who guess passwords cannot lock it out. It names the device, under a MAC, and
+// carries one mark for each of the last few identifiers that logged in from
+// it, newest first. A mark names nobody: whom it is for shows only when its MAC
+// is checked against an identifier. Nothing about it is stored.
 const (
 	deviceLife     = 365 * 24 * time.Hour
-	maxDeviceMarks = 5
-	maxDeviceValue = maxDeviceMarks * (markText + 1)
 	deviceSkew     = 5 * time.Minute // between the clocks of replicas
+	maxDeviceMarks = 5
+	maxDeviceValue = 512 // bytes; what parses is shorter
 )
 
-// A mark is: key id, seconds of issue, random device id, MAC.
+// The parts of the cookie, joined by dots, each in base64url: first the device
+// (key id, random id, MAC), then the marks (key id, seconds of issue, MAC).
 const (
-	markSecret = 1
-	markIssued = markSecret + 8
-	markID     = markIssued + 16
-	markSize   = markID + 32
-	markText   = (markSize*8 + 5) / 6
+	macSize    = 32
+	deviceID   = 16
+	deviceSize = 1 + deviceID + macSize
+	markSize   = 1 + 8 + macSize
 )
 
-var markEncoding = base64.RawURLEncoding.Strict()
+var cookieEncoding = base64.RawURLEncoding.Strict()
 
-// deviceMark is one mark of a device cookie.
+// deviceKeys are the keys that authenticate device cookies.
+type deviceKeys struct {
+	current func() (id uint8, key []byte)
+	byID    func(id uint8) (key []byte, ok bool)
+}
+
+// sign puts the id of the present key in front of text, and behind it the MAC
+// of that and of what it is about.
+func (k deviceKeys) sign(text []byte, about ...string) []byte {
+	id, key := k.current()
+	body := append([]byte{id}, text...)
+	return append(body, secret.MAC(key, append(about, string(body))...)...)
+}
+
+// authentic reports whether sign made b, about the same.
+func (k deviceKeys) authentic(b []byte, about ...string) bool {
+	body, mac := b[:len(b)-macSize], b[len(b)-macSize:]
+	key, ok := k.byID(b[0])
+	return ok && secret.Equal(secret.MAC(key, append(about, string(body))...), mac)
+}
+
+// deviceMark says when an identifier logged in.
 type deviceMark [markSize]byte
 
-// deviceKeys returns the key of device cookies with an id.
-type deviceKeys func(id uint8) (key []byte, ok bool)
+func (m deviceMark) issued() time.Time { return time.Unix(int64(binary.BigEndian.Uint64(m[1:9])), 0) }
 
-// newDeviceMark signs a mark for the identifier under the key with that id.
-func newDeviceMark(key []byte, keyID uint8, identifier string, device [16]byte, at time.Time) deviceMark {
-	var m deviceMark
-	m[0] = keyID
-	binary.BigEndian.PutUint64(m[markSecret:markIssued], uint64(at.Unix()))
-	copy(m[markIssued:markID], device[:])
-	copy(m[markID:], m.mac(key, identifier))
-	return m
+// deviceCookie is a device and who logged in from it. The zero deviceCookie is none.
+type deviceCookie struct {
+	device string // deviceID bytes; empty for none
+	marks  []deviceMark
 }
 
-func (m deviceMark) mac(key []byte, identifier string) []byte {
-	return secret.MAC(key, "device", identifier, string(m[:markID]))
-}
-
-func (m deviceMark) device() [16]byte { return [16]byte(m[markIssued:markID]) }
-
-// isFor reports whether the mark was issued to the identifier by us and is
-// still good at now.
-func (m deviceMark) isFor(identifier string, keys deviceKeys, now time.Time) bool {
-	key, ok := keys(m[0])
-	if !ok || !secret.Equal(m.mac(key, identifier), m[markID:]) {
-		return false
+// parseDeviceCookie reads a value as a browser sent it. A value that is not
+// wholly well-formed, or whose device is not one we named, is no cookie.
+func parseDeviceCookie(value string, keys deviceKeys) deviceCookie {
+	if len(value) > maxDeviceValue {
+		return deviceCookie{}
 	}
-	issued := time.Unix(int64(binary.BigEndian.Uint64(m[markSecret:markIssued])), 0)
-	return !issued.After(now.Add(deviceSkew)) && now.Before(issued.Add(deviceLife))
-}
-
-// deviceCookie is the parsed value of a device cookie.
-type deviceCookie []deviceMark
-
-// parseDeviceCookie reads a value as a browser sent it. It cannot tell a forged
-// mark from one for somebody else; what is not a mark at all spoils the value.
-func parseDeviceCookie(value string) deviceCookie {
-	if value == "" || len(value) > maxDeviceValue {
-		return nil
+	head, rest, more := strings.Cut(value, ".")
+	b, err := cookieEncoding.DecodeString(head)
+	if err != nil || len(b) != deviceSize || !keys.authentic(b, "device") {
+		return deviceCookie{}
 	}
-	var c deviceCookie
-	for text := range strings.SplitSeq(value, ".") {
-		b, err := markEncoding.DecodeString(text)
-		if err != nil || len(b) != markSize || len(c) == maxDeviceMarks {
-			return nil
+	c := deviceCookie{device: string(b[1 : 1+deviceID])}
+	for more {
+		head, rest, more = strings.Cut(rest, ".")
+		b, err := cookieEncoding.DecodeString(head)
+		if err != nil || len(b) != markSize || len(c.marks) == maxDeviceMarks {
+			return deviceCookie{}
 		}
-		c = append(c, deviceMark(b))
+		c.marks = append(c.marks, deviceMark(b))
 	}
 	return c
 }
 
-// deviceOf returns the device's random id as the identifier knows it.
-func (c deviceCookie) deviceOf(identifier string, keys deviceKeys, now time.Time) ([16]byte, bool) {
-	for _, m := range c {
-		if m.isFor(identifier, keys, now) {
-			return m.device(), true
-		}
-	}
-	return [16]byte{}, false
+// isMark reports whether m was given to the identifier on this device within
+// the last year.
+func (c deviceCookie) isMark(m deviceMark, identifier string, keys deviceKeys, now time.Time) bool {
+	return keys.authentic(m[:], "mark", c.device, identifier) &&
+		!m.issued().After(now.Add(deviceSkew)) && now.Before(m.issued().Add(deviceLife))
 }
 
-// with returns the cookie with m in front, in the place of older marks of the
-// same identifier.
-func (c deviceCookie) with(m deviceMark, identifier string, keys deviceKeys, now time.Time) deviceCookie {
-	out := deviceCookie{m}
-	for _, o := range c {
-		if len(out) < maxDeviceMarks && !o.isFor(identifier, keys, now) {
-			out = append(out, o)
+// knows reports whether the identifier has logged in from the device.
+func (c deviceCookie) knows(identifier string, keys deviceKeys, now time.Time) bool {
+	known := false
+	for _, m := range c.marks {
+		known = c.isMark(m, identifier, keys, now) || known
+	}
+	return known
+}
+
+// with returns the cookie with a mark of the identifier in front, in the place
+// of older ones.
+func (c deviceCookie) with(identifier string, keys deviceKeys, now time.Time) deviceCookie {
+	at := binary.BigEndian.AppendUint64(nil, uint64(now.Unix()))
+	out := deviceCookie{device: c.device, marks: []deviceMark{deviceMark(keys.sign(at, "mark", c.device, identifier))}}
+	for _, m := range c.marks {
+		if len(out.marks) < maxDeviceMarks && !c.isMark(m, identifier, keys, now) {
+			out.marks = append(out.marks, m)
 		}
 	}
 	return out
 }
 
-func (c deviceCookie) String() string {
-	texts := make([]string, len(c))
-	for i, m := range c {
-		texts[i] = markEncoding.EncodeToString(m[:])
+// value is the cookie as a browser keeps it.
+func (c deviceCookie) value(keys deviceKeys) string {
+	parts := []string{cookieEncoding.EncodeToString(keys.sign([]byte(c.device), "device"))}
+	for _, m := range c.marks {
+		parts = append(parts, cookieEncoding.EncodeToString(m[:]))
 	}
-	return strings.Join(texts, ".")
+	return strings.Join(parts, ".")
 }

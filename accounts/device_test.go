@@ -2,19 +2,31 @@ package accounts
 
 import (
 	"bytes"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
+// cookieKeysOf authenticates with the key of that id and knows all up to it.
+func cookieKeysOf(id uint8) deviceKeys {
+	key := func(id uint8) []byte { return bytes.Repeat([]byte{id}, 32) }
+	return deviceKeys{
+		current: func() (uint8, []byte) { return id, key(id) },
+		byID:    func(i uint8) ([]byte, bool) { return key(i), i > 0 && i <= id },
+	}
+}
+
 var (
-	cookieKey  = bytes.Repeat([]byte{7}, 32)
-	cookieKeys = func(id uint8) ([]byte, bool) { return cookieKey, id == 3 }
-	someDevice = [16]byte{1, 2, 3}
+	cookieKeys = cookieKeysOf(1)
+	someDevice = "sixteen bytes id"
 )
 
 func TestDeviceCookieIsForOneIdentifierAndOneYear(t *testing.T) {
-	value := deviceCookie{newDeviceMark(cookieKey, 3, "ada@example.com", someDevice, noon)}.String()
+	value := deviceCookie{device: someDevice}.with("ada@example.com", cookieKeys, noon).value(cookieKeys)
+	head, mark, _ := strings.Cut(value, ".")
+	other, _, _ := strings.Cut(deviceCookie{device: "another 16 bytes"}.value(cookieKeys), ".")
 	for _, tt := range []struct {
 		name, value, identifier string
 		keys                    deviceKeys
@@ -27,45 +39,51 @@ func TestDeviceCookieIsForOneIdentifierAndOneYear(t *testing.T) {
 		{"after a year", value, "ada@example.com", cookieKeys, noon.Add(deviceLife), false},
 		{"from the future", value, "ada@example.com", cookieKeys, noon.Add(-deviceSkew - time.Second), false},
 		{"for somebody else", value, "bob@example.com", cookieKeys, noon, false},
-		{"under a key that is gone", value, "ada@example.com", func(uint8) ([]byte, bool) { return nil, false }, noon, false},
-		{"under another key", value, "ada@example.com", func(uint8) ([]byte, bool) { return make([]byte, 32), true }, noon, false},
-		{"with a flipped bit", flipped(value), "ada@example.com", cookieKeys, noon, false},
+		{"after a rotation of the key", value, "ada@example.com", cookieKeysOf(2), noon, true},
+		{"under a key that is gone", value, "ada@example.com", deviceKeys{byID: func(uint8) ([]byte, bool) { return nil, false }}, noon, false},
+		{"under another key", value, "ada@example.com", deviceKeys{byID: func(uint8) ([]byte, bool) { return make([]byte, 32), true }}, noon, false},
+		{"with another device", other + "." + mark, "ada@example.com", cookieKeys, noon, false},
+		{"with a flipped bit of the device", flipped(value, 20), "ada@example.com", cookieKeys, noon, false},
+		{"with a flipped bit of the mark", flipped(value, len(value)-20), "ada@example.com", cookieKeys, noon, false},
+		{"without a mark", head, "ada@example.com", cookieKeys, noon, false},
 		{"cut short", value[:len(value)-1], "ada@example.com", cookieKeys, noon, false},
-		{"not base64", strings.Repeat("!", markText), "ada@example.com", cookieKeys, noon, false},
+		{"not base64", strings.Repeat("!", len(value)), "ada@example.com", cookieKeys, noon, false},
 		{"with something behind it", value + ".x", "ada@example.com", cookieKeys, noon, false},
 		{"none", "", "ada@example.com", cookieKeys, noon, false},
-		{"too many marks", strings.Repeat(value+".", maxDeviceMarks) + value, "ada@example.com", cookieKeys, noon, false},
+		{"too many marks", head + strings.Repeat("."+mark, maxDeviceMarks+1), "ada@example.com", cookieKeys, noon, false},
+		{"far too long", strings.Repeat(value+".", 1000), "ada@example.com", cookieKeys, noon, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			device, known := parseDeviceCookie(tt.value).deviceOf(tt.identifier, tt.keys, tt.now)
-			if known != tt.known || (known && device != someDevice) {
-				t.Errorf("deviceOf() = %v, %v; want known %v", device, known, tt.known)
+			if known := parseDeviceCookie(tt.value, tt.keys).knows(tt.identifier, tt.keys, tt.now); known != tt.known {
+				t.Errorf("knows() = %v, want %v", known, tt.known)
 			}
 		})
 	}
 }
 
-func flipped(s string) string {
+func flipped(s string, i int) string {
 	b := []byte(s)
-	if b[20] == 'A' {
-		b[20] = 'B'
+	if b[i] == 'A' {
+		b[i] = 'B'
 	} else {
-		b[20] = 'A'
+		b[i] = 'A'
 	}
 	return string(b)
 }
 
 func TestDeviceCookieRemembersTheLastIdentifiers(t *testing.T) {
-	var c deviceCookie
+	c := deviceCookie{device: someDevice}
 	people := []string{"a", "b", "c", "d", "e", "f"}
-	for _, p := range append(people, "f") { // the last one twice: replaced, not repeated
-		c = parseDeviceCookie(c.String()).with(newDeviceMark(cookieKey, 3, p, someDevice, noon), p, cookieKeys, noon)
+	for i, p := range append(slices.Clone(people), "f") { // the last one twice: replaced, not repeated
+		keys := cookieKeysOf(uint8(1 + i/3)) // rotated on the way
+		c = parseDeviceCookie(c.value(keys), keys).with(p, keys, noon)
 	}
-	if len(c) != maxDeviceMarks || len(c.String()) > maxDeviceValue {
-		t.Fatalf("%d marks in %d bytes", len(c), len(c.String()))
+	keys := cookieKeysOf(3)
+	if n := len(c.value(keys)); len(c.marks) != maxDeviceMarks || c.device != someDevice || n > maxDeviceValue {
+		t.Fatalf("%d marks in %d bytes, device %q", len(c.marks), n, c.device)
 	}
 	for i, p := range people {
-		if _, known := c.deviceOf(p, cookieKeys, noon); known != (i > 0) {
+		if known := c.knows(p, keys, noon); known != (i > 0) {
 			t.Errorf("%s is known: %v", p, known)
 		}
 	}
@@ -74,18 +92,20 @@ func TestDeviceCookieRemembersTheLastIdentifiers(t *testing.T) {
 // No text makes a device known that we did not make known, and whatever is
 // accepted is written back as it was read.
 func FuzzDeviceCookie(f *testing.F) {
-	good := deviceCookie{newDeviceMark(cookieKey, 3, "ada@example.com", someDevice, noon)}.String()
-	f.Add(good)
-	f.Add(good + "." + good)
-	f.Add("")
-	f.Add("....")
-	f.Add(strings.Repeat("A", markText))
+	good := deviceCookie{device: someDevice}.with("ada@example.com", cookieKeys, noon).value(cookieKeys)
+	head, mark, _ := strings.Cut(good, ".")
+	for _, s := range []string{good, head, mark, good + "." + mark, mark + "." + head, "", "....", strings.Repeat("A", 66), fmt.Sprintf("%s.%0*d", head, len(mark), 0)} {
+		f.Add(s)
+	}
 	f.Fuzz(func(t *testing.T, value string) {
-		c := parseDeviceCookie(value)
-		if c != nil && c.String() != value {
-			t.Errorf("%q is read as %q", value, c)
+		c := parseDeviceCookie(value, cookieKeys)
+		if c.device != "" && (c.device != someDevice || c.value(cookieKeys) != value) {
+			t.Errorf("%q is read as %q", value, c.value(cookieKeys))
 		}
-		if _, known := c.deviceOf("ada@example.com", cookieKeys, noon); known && !strings.Contains(value, good) {
+		if c.device == "" && len(c.marks) > 0 {
+			t.Errorf("%q has marks of no device", value)
+		}
+		if c.knows("ada@example.com", cookieKeys, noon) && !strings.Contains(value, mark) {
 			t.Errorf("%q makes a device known", value)
 		}
 	})

@@ -61,6 +61,9 @@ type Verified struct {
 	Home ident.OrgID // empty where the user belongs nowhere
 	// Device is the new value of the device cookie.
 	Device string
+	// Proof is what the presented device cookie proved (see DeviceProof); empty
+	// where the user was not known on the device.
+	Proof string
 
 	attempt  *attempt
 	throttle Throttle
@@ -161,7 +164,7 @@ func (a *Authenticator) verify(ctx context.Context, t *attempt) (*Verified, erro
 	case t.user.Status != Active:
 		return nil, a.disabled(ctx, t)
 	}
-	v := &Verified{User: t.user, Home: t.home, Device: t.cookieText, attempt: t, throttle: a.Throttle}
+	v := &Verified{User: t.user, Home: t.home, Device: t.cookie, Proof: t.proof, attempt: t, throttle: a.Throttle}
 	if stale {
 		// Computed while the place is held, so that no transaction waits for it.
 		if v.rehash, err = ticket.Hash(ctx, t.Password.Reveal()); err != nil {

@@ -22,7 +22,8 @@ type attempt struct {
 	tag        uint64
 	level      trust
 	method     string // "password" or "reauthentication"
-	cookieText string // the new device cookie, should the attempt succeed
+	cookie     string // the new device cookie, should the attempt succeed
+	proof      string // what a valid device cookie proved; empty without
 	keys       []CounterKey
 	lease      Lease
 	user       User        // zero where nobody has the identifier
@@ -32,18 +33,30 @@ type attempt struct {
 // attempt works out which counters guard p.
 func (a *Authenticator) attempt(p Attempt, now time.Time) *attempt {
 	t := &attempt{Attempt: p, start: now, identifier: Identifier(p.Identifier), method: "password"}
-	cookie := parseDeviceCookie(p.Device)
-	keys := func(id uint8) ([]byte, bool) { return a.Secrets.ByID(sealing.DeviceCookie, id) }
-	device, known := cookie.deviceOf(t.identifier, keys, now)
-	if known {
-		t.level = knownDevice
-	} else {
-		device = a.newDevice()
+	keys := a.deviceKeys()
+	cookie := parseDeviceCookie(p.Device, keys)
+	if cookie.knows(t.identifier, keys, now) {
+		t.level, t.proof = knownDevice, cookie.device
 	}
-	keyID, key := a.Secrets.Current(sealing.DeviceCookie)
-	t.cookieText = cookie.with(newDeviceMark(key, keyID, t.identifier, device, now), t.identifier, keys, now).String()
-	a.guard(t, string(device[:]))
+	if cookie.device == "" {
+		cookie.device = a.newDevice()
+	}
+	t.cookie = cookie.with(t.identifier, keys, now).value(keys)
+	a.guard(t, cookie.device)
 	return t
+}
+
+// DeviceProof returns what a device cookie proves its holder to have, the same
+// for as long as the browser keeps one; empty where the cookie is not ours.
+func (a *Authenticator) DeviceProof(cookie string) string {
+	return parseDeviceCookie(cookie, a.deviceKeys()).device
+}
+
+func (a *Authenticator) deviceKeys() deviceKeys {
+	return deviceKeys{
+		current: func() (uint8, []byte) { return a.Secrets.Current(sealing.DeviceCookie) },
+		byID:    func(id uint8) ([]byte, bool) { return a.Secrets.ByID(sealing.DeviceCookie, id) },
+	}
 }
 
 // guard sets the counters of t for what it is trusted with.
@@ -57,12 +70,12 @@ func (a *Authenticator) guard(t *attempt, device string) {
 
 // newDevice draws a device id. A source of randomness that fails leaves the
 // zero id: such devices share one counter, which harms nobody else.
-func (a *Authenticator) newDevice() [16]byte {
-	b, err := secret.Bytes(a.Random, 16)
+func (a *Authenticator) newDevice() string {
+	b, err := secret.Bytes(a.Random, deviceID)
 	if err != nil {
-		return [16]byte{}
+		b = make([]byte, deviceID)
 	}
-	return [16]byte(b)
+	return string(b)
 }
 
 // turnAway records an attempt that met a lock, and refuses it. No counter
