@@ -3,13 +3,11 @@ package apikeys
 import (
 	"context"
 	"io"
+	"sync"
 	"time"
 
-	"github.com/tokenhouse/tokenhouse/internal/changes"
-	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/internal/scope"
-	"github.com/tokenhouse/tokenhouse/internal/secret"
 	"github.com/tokenhouse/tokenhouse/keys/sealing"
 )
 
@@ -48,8 +46,8 @@ type Standing struct {
 	Permissions scope.Set // concrete
 }
 
-// Service is everything that is done with API keys. Set the fields, Subscribe
-// it to the change feed, and run Flush every few seconds and at the end.
+// Service is everything that is done with API keys. Set the fields, subscribe
+// it to the change feed, run Flush every few seconds, and Close at the end.
 type Service struct {
 	Store       Store
 	Peppers     Peppers
@@ -65,74 +63,8 @@ type Service struct {
 	// "malformed", "unknown", "mismatch", "superseded", "revoked", "expired",
 	// "owner_inactive" or "unavailable". It must be quick.
 	Observe func(result string)
+
+	cached   memory
+	uses     usage
+	flushing sync.Mutex
 }
-
-// New is a key to be made.
-type New struct {
-	Name        string // 1 to 100 characters
-	Permissions []string
-	Preset      string       // "admin-agent" instead of Permissions
-	ExpiresAt   time.Time    // zero: never, or when the key that makes it expires
-	Owner       ident.UserID // for the operator only, who owns nothing
-}
-
-// Create makes a key. Its credential is returned here and never again.
-func (s *Service) Create(context.Context, ident.Caller, New) (Key, secret.Plain, error) {
-	return Key{}, secret.Plain{}, fault.Internal
-}
-
-// List returns a page of the keys of the caller's organisation, newest first.
-func (s *Service) List(context.Context, ident.Caller, ident.Page) ([]Key, error) {
-	return nil, fault.Internal
-}
-
-// Get returns a key of the caller's organisation.
-func (s *Service) Get(context.Context, ident.Caller, ident.APIKeyID) (Key, error) {
-	return Key{}, fault.Internal
-}
-
-// Rename gives a key another name.
-func (s *Service) Rename(context.Context, ident.Caller, ident.APIKeyID, string) (Key, error) {
-	return Key{}, fault.Internal
-}
-
-// Rotate gives a key a new credential. The old one works until grace ends.
-func (s *Service) Rotate(context.Context, ident.Caller, ident.APIKeyID, time.Duration) (Key, secret.Plain, error) {
-	return Key{}, secret.Plain{}, fault.Internal
-}
-
-// Revoke ends a key and the keys it made.
-func (s *Service) Revoke(context.Context, ident.Caller, ident.APIKeyID) error { return fault.Internal }
-
-// RevokeAlone ends a key and leaves the keys it made (cascade=false).
-func (s *Service) RevokeAlone(context.Context, ident.Caller, ident.APIKeyID) error {
-	return fault.Internal
-}
-
-// Verify tells who presents a credential.
-func (s *Service) Verify(context.Context, string, ident.Origin) (ident.Caller, error) {
-	return ident.Caller{}, fault.Internal
-}
-
-// Flush stores what was counted in memory. Run it at least once a minute.
-func (s *Service) Flush(context.Context) error { return fault.Internal }
-
-// Close is Flush of everything, the current minute's aggregates included.
-func (s *Service) Close(context.Context) error { return fault.Internal }
-
-// MarkDue records each secret that became due for rotation, once, and returns how many usable keys are due.
-func (s *Service) MarkDue(context.Context) (int, error) { return 0, fault.Internal }
-
-// Hear forgets keys that changed.
-func (s *Service) Hear([]changes.Change) {}
-
-// Forget forgets every cached key.
-func (s *Service) Forget() {}
-
-var _ changes.Subscriber = (*Service)(nil)
-
-// CheckPrefix refuses a prefix that keys cannot have.
-func CheckPrefix(string) error { return fault.Internal }
-
-// LooksLike reports whether s has the form of an API key: shape and checksum. It asks no database.
-func LooksLike(string) bool { return false }

@@ -36,7 +36,7 @@ type Tx interface {
 	// LockAPIKey returns a key of the tenant and keeps others from changing it
 	// until the commit; fault.NotFound where there is none.
 	LockAPIKey(t ident.Tenant, id ident.APIKeyID) (Key, error)
-	// LockAPIKeysMadeBy is LockAPIKey for every unrevoked key that the key id made.
+	// LockAPIKeysMadeBy is LockAPIKey for every key that the key id made, revoked or not.
 	LockAPIKeysMadeBy(t ident.Tenant, id ident.APIKeyID) ([]Key, error)
 	// InsertAPIKey stores a new key and its secrets. It is fault.Conflict where
 	// the lookup id is taken; the transaction is then of no further use.

@@ -2,18 +2,33 @@ package signing
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
+	"github.com/tokenhouse/tokenhouse/audit"
 	"github.com/tokenhouse/tokenhouse/internal/changes"
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/keys/sealing"
 )
 
-// Ring is every signing key of the deployment. Load it before use.
+// DefaultAlgorithm signs where none is configured (RFC 7518 §3.4): the fastest
+// that every verifier has.
+const DefaultAlgorithm = "ES256"
+
+// maxRaces bounds how often Load starts over because another replica was first.
+const maxRaces = 5
+
+// Ring is every signing key of the deployment. Set the fields, Load it, and
+// subscribe it to the change feed. Readers never wait: a reload makes a new
+// view of the keys and swaps it in.
 type Ring struct {
 	Store      Store
 	Keeper     sealing.Keeper
@@ -21,32 +36,154 @@ type Ring struct {
 	Random     io.Reader
 	Algorithms []string     // each gets an active key; the first signs by default; ES256 where empty
 	Logger     *slog.Logger // slog.Default where nil
+
+	loading sync.Mutex // held by whoever reads the store; never by a signer
+	view    atomic.Pointer[view]
+	reload  reloader
 }
 
-// Load reads every key and creates an active one for each algorithm that has none.
-func (r *Ring) Load(context.Context) error { return fault.Internal }
-
-// Sign returns the compact JWS of payload under the default algorithm, with the header alg, kid and typ.
-func (r *Ring) Sign(context.Context, []byte, string) (string, error) { return "", fault.Internal }
-
-// SignWith is Sign with the active key of another algorithm of the ring.
-func (r *Ring) SignWith(context.Context, string, []byte, string) (string, error) {
-	return "", fault.Internal
+// view is the ring at one moment. It is never changed.
+type view struct {
+	active   map[string]*signer // by algorithm
+	public   map[string]jose.JSONWebKey
+	document Document
 }
 
-// JWKS returns the public keys that verifiers may trust.
-func (r *Ring) JWKS() Document { return Document{} }
+// Load reads every key and creates an active one for each algorithm that has
+// none; replicas that start together agree on one. A key that does not open
+// under our master key is an error, and then nothing is created.
+func (r *Ring) Load(ctx context.Context) error {
+	r.loading.Lock()
+	defer r.loading.Unlock()
+	for range maxRaces {
+		keys, err := r.Store.SigningKeys(ctx)
+		if err != nil {
+			return fmt.Errorf("read signing keys: %w", err)
+		}
+		v, err := viewOf(keys, r.Keeper)
+		if err != nil {
+			return err
+		}
+		missing := slices.DeleteFunc(r.algorithms(), func(alg string) bool { return v.active[alg] != nil })
+		if len(missing) == 0 {
+			r.view.Store(v)
+			return nil
+		}
+		if err := r.add(ctx, missing); err != nil && !errors.Is(err, fault.Conflict) {
+			return err
+		}
+	}
+	return fmt.Errorf("signing keys: other replicas kept changing them: %w", fault.Conflict)
+}
+
+func (r *Ring) algorithms() []string {
+	if len(r.Algorithms) == 0 {
+		return []string{DefaultAlgorithm}
+	}
+	return slices.Clone(r.Algorithms)
+}
+
+// add creates an active key for each of the algorithms.
+func (r *Ring) add(ctx context.Context, algorithms []string) error {
+	now := r.Now()
+	keys := make([]Key, len(algorithms))
+	for i, alg := range algorithms {
+		k, err := newKey(alg, r.Keeper, r.Random, now)
+		if err != nil {
+			return err
+		}
+		keys[i] = k
+	}
+	return r.Store.InTx(ctx, func(tx Tx) error {
+		for _, k := range keys {
+			if err := tx.AddSigningKey(k); err != nil {
+				return err
+			}
+			err := errors.Join(
+				tx.Record(audit.Event{
+					Time: now, Name: audit.SigningKeyAdded, Outcome: audit.Success, Actor: audit.Actor{Type: "system"},
+					Targets: []audit.Target{{Type: "signing_key", ID: k.ID}}, Meta: map[string]string{"algorithm": k.Algorithm},
+				}),
+				tx.Announce(changes.Change{Kind: changes.SigningKeys, Key: k.ID, At: now}),
+			)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// viewOf opens the keys. Two of one id, or two active ones of one algorithm,
+// are refused: neither can come from this package.
+func viewOf(keys []Key, keeper sealing.Keeper) (*view, error) {
+	v := &view{active: make(map[string]*signer), public: make(map[string]jose.JSONWebKey)}
+	var published []jose.JSONWebKey
+	for _, k := range keys {
+		if k.State == Revoked {
+			continue
+		}
+		private, public, err := openKey(k, keeper)
+		if err != nil {
+			return nil, err
+		}
+		if _, twice := v.public[k.ID]; twice {
+			return nil, fmt.Errorf("signing key %s is there twice", k.ID)
+		}
+		v.public[k.ID] = public
+		published = append(published, public)
+		if k.State != Active {
+			continue
+		}
+		if v.active[k.Algorithm] != nil {
+			return nil, fmt.Errorf("two signing keys are active for %s", k.Algorithm)
+		}
+		if v.active[k.Algorithm], err = newSigner(k, private); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	v.document, err = documentOf(published)
+	return v, err
+}
+
+// Sign returns the compact serialization (RFC 7515 §7.1) of payload, signed
+// with the default algorithm. Its header holds alg, kid and typ.
+func (r *Ring) Sign(ctx context.Context, payload []byte, typ string) (string, error) {
+	alg := DefaultAlgorithm
+	if len(r.Algorithms) > 0 {
+		alg = r.Algorithms[0]
+	}
+	return r.SignWith(ctx, alg, payload, typ)
+}
+
+// SignWith is Sign with the active key of an algorithm of the ring.
+func (r *Ring) SignWith(_ context.Context, alg string, payload []byte, typ string) (string, error) {
+	v := r.view.Load()
+	if v == nil || v.active[alg] == nil {
+		return "", fmt.Errorf("no active signing key for %s", alg)
+	}
+	return v.active[alg].sign(payload, typ)
+}
+
+// JWKS returns the public keys that verifiers may trust. It is empty only
+// before Load.
+func (r *Ring) JWKS() Document {
+	if v := r.view.Load(); v != nil {
+		return v.document
+	}
+	return Document{}
+}
 
 // PublicKey returns the public key of a kid, unless it is unknown or revoked.
-func (r *Ring) PublicKey(string) (jose.JSONWebKey, bool) { return jose.JSONWebKey{}, false }
+func (r *Ring) PublicKey(kid string) (jose.JSONWebKey, bool) {
+	v := r.view.Load()
+	if v == nil {
+		return jose.JSONWebKey{}, false
+	}
+	k, ok := v.public[kid]
+	return k, ok
+}
 
-// Keys lists every key, oldest first, as stored now.
+// Keys lists every key as stored now, oldest first.
 func (r *Ring) Keys(ctx context.Context) ([]Key, error) { return r.Store.SigningKeys(ctx) }
-
-// Hear loads the ring again in the background where its keys changed.
-func (r *Ring) Hear([]changes.Change) {}
-
-// Forget loads the ring again in the background.
-func (r *Ring) Forget() {}
-
-var _ changes.Subscriber = (*Ring)(nil)

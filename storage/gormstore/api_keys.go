@@ -181,7 +181,7 @@ func (t *tx) LockAPIKey(tenant ident.Tenant, id ident.APIKeyID) (apikeys.Key, er
 
 func (t *tx) LockAPIKeysMadeBy(tenant ident.Tenant, id ident.APIKeyID) ([]apikeys.Key, error) {
 	q := t.g.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate})
-	return manyAPIKeys(t.g, q.Where("org_id = ? AND created_by_key = ? AND revoked_at = 0", string(tenant.Org()), string(id)).Order("id"))
+	return manyAPIKeys(t.g, q.Where("org_id = ? AND created_by_key = ?", string(tenant.Org()), string(id)).Order("id"))
 }
 
 func (t *tx) InsertAPIKey(k apikeys.Key) error {

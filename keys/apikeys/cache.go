@@ -1,0 +1,106 @@
+package apikeys
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/tokenhouse/tokenhouse/internal/changes"
+	"github.com/tokenhouse/tokenhouse/internal/coherent"
+	"github.com/tokenhouse/tokenhouse/internal/fault"
+	"github.com/tokenhouse/tokenhouse/internal/scope"
+)
+
+var (
+	errUnknown = errors.New("no key has this lookup id")
+	errKnown   = errors.New("some key has this lookup id")
+)
+
+// memory is what is known of keys without asking the database. Lookup ids that
+// no key has are kept apart, so that a flood of them pushes no key out.
+type memory struct {
+	once    sync.Once
+	keys    *coherent.Cache[string, *entry]
+	unknown *coherent.Cache[string, struct{}]
+}
+
+// entry is a key as it is stored, and what its owner was last found to leave of it.
+type entry struct {
+	key     Key
+	allowed scope.Set // the key's permissions
+	last    atomic.Pointer[ceiling]
+}
+
+type ceiling struct{ owner, effective scope.Set }
+
+func (s *Service) memory() *memory {
+	s.cached.once.Do(func() {
+		size := s.CacheSize
+		if size == 0 {
+			size = DefaultCacheSize
+		}
+		s.cached.keys = coherent.New[string, *entry](size, s.Fresh)
+		s.cached.unknown = coherent.New[string, struct{}](size, s.Fresh)
+	})
+	return &s.cached
+}
+
+// lookup returns the key of a lookup id, or errUnknown.
+func (s *Service) lookup(ctx context.Context, id string) (*entry, error) {
+	m := s.memory()
+	return m.keys.Get(ctx, id, func(ctx context.Context, id string) (*entry, error) {
+		var found *entry
+		_, err := m.unknown.Get(ctx, id, func(ctx context.Context, id string) (struct{}, error) {
+			k, err := s.Store.APIKeyByLookup(ctx, id)
+			if errors.Is(err, fault.NotFound) {
+				return struct{}{}, nil
+			}
+			if err != nil {
+				return struct{}{}, err
+			}
+			found = &entry{key: k, allowed: scope.Of(k.Permissions...)}
+			return struct{}{}, errKnown // not to be kept among the unknown
+		})
+		switch {
+		case errors.Is(err, errKnown):
+			return found, nil
+		case err != nil:
+			return nil, err
+		default:
+			return nil, errUnknown
+		}
+	})
+}
+
+// effective is what the key allows while its owner may do owner: concrete
+// permissions, no more than either. It is computed once for each answer of Owners.
+func (e *entry) effective(owner scope.Set, all scope.Catalogue) scope.Set {
+	if c := e.last.Load(); c != nil && slices.Equal(c.owner, owner) {
+		return c.effective
+	}
+	c := &ceiling{owner: owner, effective: all.Expand(e.allowed.Meet(owner))}
+	e.last.Store(c)
+	return c.effective
+}
+
+// Hear forgets keys that changed, and that a lookup id had no key.
+func (s *Service) Hear(cs []changes.Change) {
+	m := s.memory()
+	for _, c := range cs {
+		if c.Kind == changes.APIKey {
+			m.keys.Purge(c.Key)
+			m.unknown.Purge(c.Key)
+		}
+	}
+}
+
+// Forget forgets every key.
+func (s *Service) Forget() {
+	m := s.memory()
+	m.keys.PurgeAll()
+	m.unknown.PurgeAll()
+}
+
+var _ changes.Subscriber = (*Service)(nil)

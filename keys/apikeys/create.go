@@ -1,0 +1,242 @@
+package apikeys
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/tokenhouse/tokenhouse/audit"
+	"github.com/tokenhouse/tokenhouse/internal/changes"
+	"github.com/tokenhouse/tokenhouse/internal/fault"
+	"github.com/tokenhouse/tokenhouse/internal/ident"
+	"github.com/tokenhouse/tokenhouse/internal/scope"
+	"github.com/tokenhouse/tokenhouse/internal/secret"
+	"github.com/tokenhouse/tokenhouse/keys/sealing"
+)
+
+// Limits of a new key.
+const (
+	// MaxName is the longest name, in characters.
+	MaxName = 100
+	// MaxPermissions is how many permissions a key may have.
+	MaxPermissions = 100
+
+	maxCollisions = 8 // lookup ids tried before giving up; one collision is a rarity already
+)
+
+// presets are sets of permissions by name.
+var presets = map[string][]string{
+	// What an agent in a cluster does: read metrics, manage agents, no more.
+	"admin-agent": {"metrics:read", "agents:*"},
+}
+
+// New is a key to be made.
+type New struct {
+	Name        string // 1 to 100 characters
+	Permissions []string
+	Preset      string       // "admin-agent", instead of Permissions
+	ExpiresAt   time.Time    // zero: never, or when the key that makes it expires
+	Owner       ident.UserID // for the operator, who owns nothing; else the caller's user is the owner
+}
+
+// Create makes a key of the caller's organisation and returns it with its
+// credential, which is never shown again. The caller needs api-keys:create and
+// everything that the key shall do; a key that makes another must have been
+// given that too, and the other expires no later than itself. What is wrong
+// with n is fault.Invalid, what the caller lacks fault.InsufficientPermissions.
+func (s *Service) Create(ctx context.Context, caller ident.Caller, n New) (Key, secret.Plain, error) {
+	if !caller.May(PermCreate) {
+		return Key{}, secret.Plain{}, fault.Lacking(string(PermCreate))
+	}
+	now := s.Now()
+	k, err := s.judgeNew(ctx, caller, n, now)
+	if err != nil {
+		return Key{}, secret.Plain{}, err
+	}
+	for range maxCollisions {
+		made, plain, err := s.insert(ctx, caller, k)
+		if err == nil {
+			made.Status = made.statusAt(now, s.rotateAfter())
+			return made, plain, nil
+		}
+		if !errors.Is(err, fault.Conflict) {
+			return Key{}, secret.Plain{}, err
+		}
+	}
+	return Key{}, secret.Plain{}, errors.New("every lookup id that was tried is taken: the random source repeats itself")
+}
+
+// judgeNew checks everything that does not depend on the key that makes it.
+func (s *Service) judgeNew(ctx context.Context, caller ident.Caller, n New, now time.Time) (Key, error) {
+	k := Key{Org: caller.Org, Owner: caller.User, Prefix: s.prefix(), CreatedAt: now, ExpiresAt: n.ExpiresAt}
+	k.CreatedBy = Creator{User: caller.User}
+	switch caller.Kind {
+	case ident.APIKey:
+		k.CreatedBy = Creator{Key: caller.Key}
+	case ident.Operator:
+		k.Owner = n.Owner
+	}
+	var fields []fault.Field
+	if k.Name = strings.TrimSpace(n.Name); !nameOK(k.Name) {
+		fields = append(fields, nameField)
+	}
+	permissions, refused := s.permissions(n)
+	k.Permissions = permissions
+	fields = append(fields, refused...)
+	if !n.ExpiresAt.IsZero() && !n.ExpiresAt.After(now) {
+		fields = append(fields, fault.Field{Name: "expires_at", Detail: "must be in the future"})
+	}
+	if caller.Kind == ident.Operator {
+		st, err := s.Owners.Standing(ctx, k.Owner, k.Org)
+		if err != nil {
+			return Key{}, err
+		}
+		if !st.Active {
+			fields = append(fields, fault.Field{Name: "owner", Detail: "must be an active member of the organisation"})
+		}
+	}
+	if err := fault.Refusals(fields); err != nil {
+		return Key{}, err
+	}
+	if lacks := caller.Permissions.Lacks(s.concrete(k.Permissions)); len(lacks) > 0 {
+		return Key{}, fault.Lacking(lacks.Strings()...)
+	}
+	return k, nil
+}
+
+var nameField = fault.Field{Name: "name", Detail: fmt.Sprintf("must be 1 to %d printable characters", MaxName)}
+
+// nameOK accepts what can be shown on one line.
+func nameOK(name string) bool {
+	return name != "" && utf8.ValidString(name) && utf8.RuneCountInString(name) <= MaxName && !strings.ContainsFunc(name, unicode.IsControl)
+}
+
+// permissions reads the permissions of n in their order, each once.
+func (s *Service) permissions(n New) ([]scope.Permission, []fault.Field) {
+	words, at := n.Permissions, func(i int) string { return fmt.Sprintf("permissions[%d]", i) }
+	if n.Preset != "" {
+		words, at = presets[n.Preset], func(int) string { return "preset" }
+		if words == nil {
+			return nil, []fault.Field{{Name: "preset", Detail: "is not known; admin-agent is"}}
+		}
+		if len(n.Permissions) > 0 {
+			return nil, []fault.Field{{Name: "preset", Detail: "cannot be combined with permissions"}}
+		}
+	}
+	if len(words) == 0 || len(words) > MaxPermissions {
+		return nil, []fault.Field{{Name: "permissions", Detail: fmt.Sprintf("must hold 1 to %d permissions", MaxPermissions)}}
+	}
+	var out []scope.Permission
+	var refused []fault.Field
+	for i, w := range words {
+		p, err := scope.ParsePermission(w)
+		switch {
+		case err != nil:
+			refused = append(refused, fault.Field{Name: at(i), Detail: err.Error()})
+		case !s.Catalogue.Knows(p):
+			refused = append(refused, fault.Field{Name: at(i), Detail: "is not a permission of this deployment"})
+		case !slices.Contains(out, p):
+			out = append(out, p)
+		}
+	}
+	return out, refused
+}
+
+// concrete is everything that exists today and that the permissions cover.
+func (s *Service) concrete(ps []scope.Permission) scope.Set { return s.Catalogue.Expand(scope.Of(ps...)) }
+
+// insert stores the key under a new lookup id; fault.Conflict where that is taken.
+func (s *Service) insert(ctx context.Context, caller ident.Caller, k Key) (Key, secret.Plain, error) {
+	var err error
+	if k.Lookup, err = secret.Text(s.Random, lookupSize); err != nil {
+		return Key{}, secret.Plain{}, err
+	}
+	plain, sec, err := s.newSecret(k, 1, k.CreatedAt)
+	if err != nil {
+		return Key{}, secret.Plain{}, err
+	}
+	k.ID, k.Secrets = ident.NewAPIKeyID(k.CreatedAt, s.Random), []Secret{sec}
+	wanted := k.ExpiresAt
+	err = s.Store.InTx(ctx, func(tx Tx) error {
+		k.ExpiresAt = wanted
+		if caller.Kind == ident.APIKey {
+			// The lock orders this insert with the revocation of the parent, which
+			// would otherwise miss the child.
+			parent, err := tx.LockAPIKey(caller.Tenant(), caller.Key)
+			if err != nil {
+				return err
+			}
+			if k.ExpiresAt, err = delegated(parent, k); err != nil {
+				return err
+			}
+		}
+		if err := tx.InsertAPIKey(k); err != nil {
+			return err
+		}
+		return note(tx, caller, k, event(caller, k, audit.APIKeyCreated, k.CreatedAt))
+	})
+	if err != nil {
+		return Key{}, secret.Plain{}, err
+	}
+	return k, plain, nil
+}
+
+// delegated judges whether parent may make k, and returns when k expires. The
+// caller's own permissions were checked already; this holds k within what the
+// parent was given, wildcards included, whatever the catalogue will hold.
+func delegated(parent, k Key) (time.Time, error) {
+	if !parent.RevokedAt.IsZero() || !parent.ExpiresAt.IsZero() && !k.CreatedAt.Before(parent.ExpiresAt) {
+		return time.Time{}, fault.New(fault.InvalidAPIKey, "The API key is not valid.")
+	}
+	if lacks := scope.Of(parent.Permissions...).Lacks(scope.Of(k.Permissions...)); len(lacks) > 0 {
+		return time.Time{}, fault.Lacking(lacks.Strings()...)
+	}
+	switch {
+	case k.ExpiresAt.IsZero():
+		return parent.ExpiresAt, nil
+	case !parent.ExpiresAt.IsZero() && k.ExpiresAt.After(parent.ExpiresAt):
+		return time.Time{}, fault.Refuse("expires_at", "must not be later than that of the key that makes it: "+parent.ExpiresAt.UTC().Format(time.RFC3339))
+	default:
+		return k.ExpiresAt, nil
+	}
+}
+
+// newSecret makes a credential for k and what is stored of it.
+func (s *Service) newSecret(k Key, generation int, now time.Time) (secret.Plain, Secret, error) {
+	plain, err := mint(s.Random, k.Prefix, k.Lookup)
+	if err != nil {
+		return secret.Plain{}, Secret{}, err
+	}
+	id, pepper := s.Peppers.Current(sealing.APIKeyPepper)
+	return plain, Secret{Generation: generation, Digest: secret.MAC(pepper, plain.Reveal()), Pepper: id, Last4: last4(plain), CreatedAt: now}, nil
+}
+
+func (s *Service) prefix() string {
+	if s.Prefix == "" {
+		return DefaultPrefix
+	}
+	return s.Prefix
+}
+
+// event is an event about k. It is filed under k's id, whoever made it.
+func event(caller ident.Caller, k Key, name audit.Name, now time.Time) audit.Event {
+	e := audit.By(caller, now, name, targetOf(&k))
+	e.Key, e.Org = k.ID, k.Org
+	return e
+}
+
+// note records e, and tells every replica to forget k.
+func note(tx Tx, caller ident.Caller, k Key, e audit.Event) error {
+	if caller.Kind == ident.APIKey {
+		e.Meta = map[string]string{"by_key": string(caller.Key)}
+	}
+	if err := tx.Record(e); err != nil {
+		return err
+	}
+	return tx.Announce(changes.Change{Kind: changes.APIKey, Key: k.Lookup, At: e.Time})
+}

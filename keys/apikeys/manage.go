@@ -1,0 +1,274 @@
+package apikeys
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/tokenhouse/tokenhouse/audit"
+	"github.com/tokenhouse/tokenhouse/internal/fault"
+	"github.com/tokenhouse/tokenhouse/internal/ident"
+	"github.com/tokenhouse/tokenhouse/internal/scope"
+	"github.com/tokenhouse/tokenhouse/internal/secret"
+)
+
+// List returns a page of all keys of the caller's organisation, newest first,
+// whoever owns them, revoked and expired ones included. It needs api-keys:read.
+func (s *Service) List(ctx context.Context, caller ident.Caller, p ident.Page) ([]Key, error) {
+	if !caller.May(PermRead) {
+		return nil, fault.Lacking(string(PermRead))
+	}
+	keys, err := s.Store.APIKeys(ctx, caller.Tenant(), p)
+	if err != nil {
+		return nil, err
+	}
+	now := s.Now()
+	for i := range keys {
+		keys[i].Status = keys[i].statusAt(now, s.rotateAfter())
+	}
+	return keys, nil
+}
+
+// Get returns a key of the caller's organisation. It needs api-keys:read.
+func (s *Service) Get(ctx context.Context, caller ident.Caller, id ident.APIKeyID) (Key, error) {
+	if !caller.May(PermRead) {
+		return Key{}, fault.Lacking(string(PermRead))
+	}
+	now := s.Now()
+	k, err := s.find(ctx, caller, id, now)
+	if err != nil {
+		return Key{}, err
+	}
+	k.Status = k.statusAt(now, s.rotateAfter())
+	return k, nil
+}
+
+// Rename gives a key another name. It needs api-keys:create, and
+// api-keys:manage where the key is not the caller's own.
+func (s *Service) Rename(ctx context.Context, caller ident.Caller, id ident.APIKeyID, name string) (Key, error) {
+	now := s.Now()
+	if _, err := s.findOwn(ctx, caller, id, PermCreate, now); err != nil {
+		return Key{}, err
+	}
+	if name = strings.TrimSpace(name); !nameOK(name) {
+		return Key{}, fault.Refusals([]fault.Field{nameField})
+	}
+	var k Key
+	err := s.Store.InTx(ctx, func(tx Tx) error {
+		var err error
+		if k, err = tx.LockAPIKey(caller.Tenant(), id); err != nil {
+			return err
+		}
+		before := k.Name
+		k.Name = name
+		if err := tx.UpdateAPIKey(k); err != nil {
+			return err
+		}
+		e := event(caller, k, audit.APIKeyUpdated, now)
+		e.Targets[0].Name = before
+		return note(tx, caller, k, e)
+	})
+	if err != nil {
+		return Key{}, err
+	}
+	k.Status = k.statusAt(now, s.rotateAfter())
+	return k, nil
+}
+
+// Rotate gives a key a new credential, which is never shown again. The old one
+// works until grace ends, 0 to MaxGrace from now; an older one ends at once.
+// It needs api-keys:rotate, and where the key is not the caller's own
+// api-keys:manage and everything that the key may do, since whoever rotates a
+// key holds it. Of rotations that happen together one wins and the others are
+// fault.Conflict, as is a key that is revoked or expired.
+func (s *Service) Rotate(ctx context.Context, caller ident.Caller, id ident.APIKeyID, grace time.Duration) (Key, secret.Plain, error) {
+	now := s.Now()
+	seen, err := s.findOwn(ctx, caller, id, PermRotate, now)
+	if err != nil {
+		return Key{}, secret.Plain{}, err
+	}
+	if err := s.mayHold(ctx, caller, seen); err != nil {
+		return Key{}, secret.Plain{}, err
+	}
+	if grace < 0 || grace > MaxGrace {
+		return Key{}, secret.Plain{}, fault.Refuse("grace", "must be between 0s and 720h (30 days)")
+	}
+	generation := seen.Secrets[0].Generation
+	plain, fresh, err := s.newSecret(seen, generation+1, now)
+	if err != nil {
+		return Key{}, secret.Plain{}, err
+	}
+	var k Key
+	err = s.Store.InTx(ctx, func(tx Tx) error {
+		var err error
+		if k, err = tx.LockAPIKey(caller.Tenant(), id); err != nil {
+			return err
+		}
+		if refusal(&k, &fresh, now) != "" {
+			return fault.New(fault.Conflict, "A key that is revoked or expired cannot be rotated.")
+		}
+		if k.Secrets[0].Generation != generation {
+			return fault.New(fault.Conflict, "The key was rotated by somebody else just now.")
+		}
+		old := k.Secrets[0]
+		old.ValidUntil = now.Add(grace)
+		k.Secrets = []Secret{fresh, old}
+		if err := tx.PutAPIKeySecrets(k.ID, k.Secrets); err != nil {
+			return err
+		}
+		e := event(caller, k, audit.APIKeyRotated, now)
+		e.Reason = "grace_" + grace.String()
+		return note(tx, caller, k, e)
+	})
+	if err != nil {
+		return Key{}, secret.Plain{}, err
+	}
+	k.Status = k.statusAt(now, s.rotateAfter())
+	return k, plain, nil
+}
+
+// mayHold refuses a caller who would, by holding k, be able to do more. The
+// owner, and the key itself, hold it already.
+func (s *Service) mayHold(ctx context.Context, caller ident.Caller, k Key) error {
+	if caller.Kind == ident.Operator || caller.Kind == ident.Person && k.Owner == caller.User || caller.Kind == ident.APIKey && k.ID == caller.Key {
+		return nil
+	}
+	if lacks := caller.Permissions.Lacks(s.concrete(k.Permissions)); len(lacks) > 0 {
+		return fault.Lacking(lacks.Strings()...)
+	}
+	if caller.Kind != ident.APIKey {
+		return nil
+	}
+	holder, err := s.Store.APIKey(ctx, caller.Tenant(), caller.Key)
+	if err != nil {
+		return err
+	}
+	if lacks := scope.Of(holder.Permissions...).Lacks(scope.Of(k.Permissions...)); len(lacks) > 0 {
+		return fault.Lacking(lacks.Strings()...)
+	}
+	if !holder.ExpiresAt.IsZero() && (k.ExpiresAt.IsZero() || k.ExpiresAt.After(holder.ExpiresAt)) {
+		return fault.New(fault.Conflict, "A key cannot rotate one that outlives it.")
+	}
+	return nil
+}
+
+// Revoke ends a key, and every key that it made and that those made. Replicas
+// refuse them as soon as they hear. It needs api-keys:revoke, and
+// api-keys:manage where the key is not the caller's own. A key that is revoked
+// already is fault.NotFound.
+func (s *Service) Revoke(ctx context.Context, caller ident.Caller, id ident.APIKeyID) error {
+	return s.revoke(ctx, caller, id, true)
+}
+
+// RevokeAlone is Revoke that leaves the keys it made (cascade=false).
+func (s *Service) RevokeAlone(ctx context.Context, caller ident.Caller, id ident.APIKeyID) error {
+	return s.revoke(ctx, caller, id, false)
+}
+
+func (s *Service) revoke(ctx context.Context, caller ident.Caller, id ident.APIKeyID, cascade bool) error {
+	now := s.Now()
+	if _, err := s.findOwn(ctx, caller, id, PermRevoke, now); err != nil {
+		return err
+	}
+	return s.Store.InTx(ctx, func(tx Tx) error {
+		k, err := tx.LockAPIKey(caller.Tenant(), id)
+		if err != nil {
+			return err
+		}
+		if !k.RevokedAt.IsZero() {
+			return errNoKey()
+		}
+		if err := end(tx, caller, k, event(caller, k, audit.APIKeyRevoked, now)); err != nil || !cascade {
+			return err
+		}
+		return endDescendants(tx, caller, id, now)
+	})
+}
+
+// endDescendants revokes what the key made, generation after generation. A
+// child that was revoked alone is passed through: what it made goes as well.
+func endDescendants(tx Tx, caller ident.Caller, id ident.APIKeyID, now time.Time) error {
+	for makers := []ident.APIKeyID{id}; len(makers) > 0; makers = makers[1:] {
+		children, err := tx.LockAPIKeysMadeBy(caller.Tenant(), makers[0])
+		if err != nil {
+			return err
+		}
+		for _, k := range children {
+			makers = append(makers, k.ID)
+			if !k.RevokedAt.IsZero() {
+				continue
+			}
+			e := event(caller, k, audit.APIKeyRevoked, now)
+			e.Reason = "maker_revoked"
+			if err := end(tx, caller, k, e); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func end(tx Tx, caller ident.Caller, k Key, e audit.Event) error {
+	k.RevokedAt, k.RevokedBy = e.Time, caller.ID()
+	if caller.Kind == ident.Operator {
+		k.RevokedBy = string(ident.Operator)
+	}
+	if err := tx.UpdateAPIKey(k); err != nil {
+		return err
+	}
+	return note(tx, caller, k, e)
+}
+
+// findOwn finds a key that the caller may change with permission p: its own
+// with p alone, another's with api-keys:manage too. A revoked key is gone.
+func (s *Service) findOwn(ctx context.Context, caller ident.Caller, id ident.APIKeyID, p scope.Permission, now time.Time) (Key, error) {
+	if !caller.May(p) {
+		return Key{}, fault.Lacking(string(p))
+	}
+	k, err := s.find(ctx, caller, id, now)
+	if err != nil {
+		return Key{}, err
+	}
+	if !k.RevokedAt.IsZero() {
+		return Key{}, errNoKey()
+	}
+	if !owns(caller, k) && !caller.May(PermManage) {
+		return Key{}, fault.Lacking(string(PermManage))
+	}
+	return k, nil
+}
+
+// owns reports whether k is the caller's: a person owns the keys made for
+// them, a key itself and those it made.
+func owns(caller ident.Caller, k Key) bool {
+	switch caller.Kind {
+	case ident.Person:
+		return k.Owner == caller.User
+	case ident.APIKey:
+		return k.ID == caller.Key || k.CreatedBy.Key == caller.Key
+	default:
+		return caller.Kind == ident.Operator
+	}
+}
+
+// find returns a key of the caller's organisation. To ask for another
+// organisation's is answered like an unknown one, and recorded.
+func (s *Service) find(ctx context.Context, caller ident.Caller, id ident.APIKeyID, now time.Time) (Key, error) {
+	k, err := s.Store.APIKey(ctx, caller.Tenant(), id)
+	if !errors.Is(err, fault.NotFound) {
+		return k, err
+	}
+	if exists, err := s.Store.APIKeyExists(ctx, id); err != nil {
+		return Key{}, err
+	} else if exists {
+		e := audit.By(caller, now, audit.CrossOrgDenied, audit.Target{Type: "api_key", ID: string(id)})
+		e.Outcome = audit.Denied
+		if err := s.Store.InTx(ctx, func(tx Tx) error { return tx.Record(e) }); err != nil {
+			return Key{}, err
+		}
+	}
+	return Key{}, errNoKey()
+}
+
+func errNoKey() error { return fault.New(fault.NotFound, "There is no such API key.") }

@@ -1,0 +1,414 @@
+package signing_test
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/tokenhouse/tokenhouse/audit"
+	"github.com/tokenhouse/tokenhouse/internal/changes"
+	"github.com/tokenhouse/tokenhouse/internal/fault"
+	"github.com/tokenhouse/tokenhouse/internal/pgtest"
+	"github.com/tokenhouse/tokenhouse/keys/sealing"
+	"github.com/tokenhouse/tokenhouse/keys/signing"
+	"github.com/tokenhouse/tokenhouse/storage/gormstore"
+)
+
+var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+const master = "correct horse battery staple, and then some"
+
+// commits are what a database told of its commits.
+type commits struct {
+	mu      sync.Mutex
+	events  []audit.Event
+	changes []changes.Change
+}
+
+func (c *commits) observe(es []audit.Event, cs []changes.Change) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.events, c.changes = append(c.events, es...), append(c.changes, cs...)
+}
+
+func openSQLite(t testing.TB, path string, c *commits) *gormstore.DB {
+	t.Helper()
+	db, err := gormstore.OpenSQLite(path, gormstore.Options{OnCommit: c.observe, Random: rand.Reader})
+	return migrated(t, db, err)
+}
+
+func migrated(t testing.TB, db *gormstore.DB, err error) *gormstore.DB {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Migrate(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return db
+}
+
+func ringOn(t testing.TB, store signing.Store, algorithms ...string) *signing.Ring {
+	t.Helper()
+	keeper, err := sealing.NewLocal([]byte(master))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &signing.Ring{Store: store, Keeper: keeper, Now: func() time.Time { return start }, Random: rand.Reader, Algorithms: algorithms}
+}
+
+func loaded(t testing.TB, r *signing.Ring) *signing.Ring {
+	t.Helper()
+	if err := r.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestTheFirstLoadMakesAKeyAndSaysSo(t *testing.T) {
+	var c commits
+	path := filepath.Join(t.TempDir(), "th.db")
+	db := openSQLite(t, path, &c)
+	r := loaded(t, ringOn(t, db.SigningKeys()))
+	keys, err := r.Keys(t.Context())
+	if err != nil || len(keys) != 1 || keys[0].State != signing.Active || keys[0].Algorithm != "ES256" || !keys[0].CreatedAt.Equal(start) {
+		t.Fatalf("keys = %+v, %v; want one active ES256 key", keys, err)
+	}
+	if len(c.events) != 1 || c.events[0].Name != audit.SigningKeyAdded || c.events[0].Actor.Type != "system" || c.events[0].Targets[0].ID != keys[0].ID {
+		t.Errorf("events = %+v", c.events)
+	}
+	if len(c.changes) != 1 || c.changes[0].Kind != changes.SigningKeys {
+		t.Errorf("changes = %+v", c.changes)
+	}
+	sum, err := keys[0].Public.Thumbprint(crypto.SHA256) // RFC 7638
+	if err != nil || keys[0].ID != base64.RawURLEncoding.EncodeToString(sum) {
+		t.Errorf("kid %s is not the thumbprint %x", keys[0].ID, sum)
+	}
+	before := r.JWKS()
+	again := loaded(t, ringOn(t, db.SigningKeys()))
+	if got := again.JWKS(); got.ETag != before.ETag || !bytes.Equal(got.Body, before.Body) {
+		t.Errorf("a second start serves another document:\n%s\n%s", before.Body, got.Body)
+	}
+}
+
+func TestSignaturesVerifyAgainstTheJWKS(t *testing.T) {
+	for _, alg := range []string{"ES256", "ES384", "RS256", "PS256", "EdDSA"} {
+		t.Run(alg, func(t *testing.T) {
+			db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{})
+			r := loaded(t, ringOn(t, db.SigningKeys(), alg))
+			token, err := r.Sign(t.Context(), []byte(`{"sub":"user_1"}`), "at+jwt")
+			if err != nil {
+				t.Fatal(err)
+			}
+			jws, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(alg)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			h := jws.Signatures[0].Protected
+			if h.Algorithm != alg || h.ExtraHeaders["typ"] != "at+jwt" || len(h.ExtraHeaders) != 1 || h.JSONWebKey != nil {
+				t.Errorf("header = %+v", h)
+			}
+			var set jose.JSONWebKeySet
+			if err := json.Unmarshal(r.JWKS().Body, &set); err != nil {
+				t.Fatal(err)
+			}
+			found := set.Key(h.KeyID)
+			if len(found) != 1 || found[0].Use != "sig" || found[0].Algorithm != alg {
+				t.Fatalf("JWKS has %+v for kid %s", found, h.KeyID)
+			}
+			if payload, err := jws.Verify(found[0]); err != nil || string(payload) != `{"sub":"user_1"}` {
+				t.Errorf("Verify = %s, %v", payload, err)
+			}
+			if public, ok := r.PublicKey(h.KeyID); !ok || public.KeyID != h.KeyID {
+				t.Errorf("PublicKey(%s) = %v, %v", h.KeyID, public, ok)
+			}
+		})
+	}
+	if err := signing.CheckAlgorithm("HS256"); err == nil {
+		t.Error("HS256 is accepted")
+	}
+}
+
+// SEC-JWT-40
+func TestTheJWKSHasNoPrivateMember(t *testing.T) {
+	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{})
+	r := loaded(t, ringOn(t, db.SigningKeys(), "ES256", "RS256", "EdDSA"))
+	var set struct{ Keys []map[string]any }
+	if err := json.Unmarshal(r.JWKS().Body, &set); err != nil {
+		t.Fatal(err)
+	}
+	if len(set.Keys) != 3 {
+		t.Fatalf("%d keys, want 3", len(set.Keys))
+	}
+	allowed := []string{"kty", "kid", "alg", "use", "crv", "x", "y", "n", "e"}
+	for _, k := range set.Keys {
+		for member := range k {
+			if !slices.Contains(allowed, member) {
+				t.Errorf("the JWK of %v has the member %s", k["alg"], member)
+			}
+		}
+		if k["kty"] == "oct" {
+			t.Error("a symmetric key is published")
+		}
+	}
+}
+
+func TestPublishedAndRetiringKeysAreInTheJWKSAndRevokedOnesAreNot(t *testing.T) {
+	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{})
+	r := loaded(t, ringOn(t, db.SigningKeys()))
+	ids := map[signing.State]string{}
+	for _, state := range []signing.State{signing.Published, signing.Retiring, signing.Revoked} {
+		// Another deployment's fresh key, under the same master key.
+		other := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{})
+		keys, err := loaded(t, ringOn(t, other.SigningKeys())).Keys(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		k := keys[0]
+		k.State, ids[state] = state, k.ID
+		if err := db.SigningKeys().InTx(t.Context(), func(tx signing.Tx) error { return tx.AddSigningKey(k) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := r.JWKS().ETag
+	r.Hear([]changes.Change{{Kind: changes.User, Key: "user_1"}})
+	r.Settle()
+	if r.JWKS().ETag != before {
+		t.Error("a change of a user reloaded the ring")
+	}
+	r.Hear([]changes.Change{{Kind: changes.SigningKeys}})
+	r.Settle()
+	if r.JWKS().ETag == before {
+		t.Error("the ETag did not change with the document")
+	}
+	for state, want := range map[signing.State]bool{signing.Published: true, signing.Retiring: true, signing.Revoked: false} {
+		_, known := r.PublicKey(ids[state])
+		if listed := bytes.Contains(r.JWKS().Body, []byte(ids[state])); listed != want || known != want {
+			t.Errorf("%s key: in the JWKS %v, known %v; want %v", state, listed, known, want)
+		}
+	}
+}
+
+// SEC-JWT-42: replicas that start together agree on one key.
+func TestReplicasThatStartTogetherMakeOneKey(t *testing.T) {
+	for _, backend := range []string{"SQLite", "PostgreSQL"} {
+		t.Run(backend, func(t *testing.T) {
+			path, replicas := filepath.Join(t.TempDir(), "th.db"), 8
+			url := ""
+			if backend == "PostgreSQL" {
+				url = pgtest.URL(t)
+			}
+			rings := make([]*signing.Ring, replicas)
+			for i := range rings {
+				if url == "" {
+					rings[i] = ringOn(t, openSQLite(t, path, &commits{}).SigningKeys(), "ES256", "ES384")
+					continue
+				}
+				db, err := gormstore.OpenPostgres(t.Context(), url, gormstore.Options{OnCommit: (&commits{}).observe, Random: rand.Reader, MaxConns: 2})
+				rings[i] = ringOn(t, migrated(t, db, err).SigningKeys(), "ES256", "ES384")
+			}
+			var wg sync.WaitGroup
+			errs := make([]error, replicas)
+			for i, r := range rings {
+				wg.Go(func() { errs[i] = r.Load(context.Background()) })
+			}
+			wg.Wait()
+			for i, r := range rings {
+				if errs[i] != nil {
+					t.Fatal(errs[i])
+				}
+				if r.JWKS().ETag != rings[0].JWKS().ETag {
+					t.Errorf("replica %d serves %s, replica 0 %s", i, r.JWKS().Body, rings[0].JWKS().Body)
+				}
+			}
+			if keys, err := rings[0].Keys(t.Context()); err != nil || len(keys) != 2 {
+				t.Errorf("%d keys, %v; want 2", len(keys), err)
+			}
+		})
+	}
+}
+
+// SEC-JWT-42
+func TestTheSameKeyTwiceIsRefused(t *testing.T) {
+	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{})
+	r := loaded(t, ringOn(t, db.SigningKeys()))
+	keys, err := r.Keys(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	twin := keys[0]
+	twin.State = signing.Published
+	err = db.SigningKeys().InTx(t.Context(), func(tx signing.Tx) error { return tx.AddSigningKey(twin) })
+	if !errors.Is(err, fault.Conflict) {
+		t.Errorf("storing it again = %v; want Conflict", err)
+	}
+	doubled := ringOn(t, fixed{append(keys, twin)})
+	if err := doubled.Load(t.Context()); err == nil || !strings.Contains(err.Error(), "twice") {
+		t.Errorf("loading it twice = %v", err)
+	}
+}
+
+// fixed is a store that holds what no database of ours accepts.
+type fixed struct{ keys []signing.Key }
+
+func (f fixed) SigningKeys(context.Context) ([]signing.Key, error) { return f.keys, nil }
+func (f fixed) InTx(context.Context, func(signing.Tx) error) error { return fault.Unavailable }
+
+// SEC-OBS-15
+func TestAWrongMasterKeyIsAnErrorAndMakesNoKey(t *testing.T) {
+	var c commits
+	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &c)
+	loaded(t, ringOn(t, db.SigningKeys()))
+	keeper, err := sealing.NewLocal([]byte(strings.Repeat("another master key ", 3)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong := ringOn(t, db.SigningKeys(), "ES256", "RS256") // it would make an RS256 key
+	wrong.Keeper = keeper
+	if err := wrong.Load(t.Context()); !errors.Is(err, sealing.ErrWrongMasterKey) {
+		t.Errorf("Load = %v; want ErrWrongMasterKey", err)
+	}
+	if keys, err := wrong.Keys(t.Context()); err != nil || len(keys) != 1 {
+		t.Errorf("%d keys, %v; want the first one only", len(keys), err)
+	}
+	if _, err := wrong.Sign(t.Context(), []byte("{}"), "at+jwt"); err == nil {
+		t.Error("a ring that did not load signs")
+	}
+	rotated, err := sealing.NewLocal([]byte("a new master key of enough characters"), []byte(master))
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := ringOn(t, db.SigningKeys())
+	later.Keeper = rotated
+	loaded(t, later)
+}
+
+func TestAPublicKeyPlantedInTheDatabaseIsNotPublished(t *testing.T) {
+	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{})
+	r := loaded(t, ringOn(t, db.SigningKeys()))
+	keys, err := r.Keys(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	planted := keys[0]
+	planted.Public.Key = &mine.PublicKey
+	victim := loaded(t, ringOn(t, fixed{[]signing.Key{planted}}))
+	if got := victim.JWKS(); got.ETag != r.JWKS().ETag {
+		t.Errorf("JWKS = %s; want the key that is sealed", got.Body)
+	}
+	planted.ID = "another-name"
+	if err := ringOn(t, fixed{[]signing.Key{planted}}).Load(t.Context()); !errors.Is(err, sealing.ErrDamaged) {
+		t.Errorf("a sealed key under another name = %v; want ErrDamaged", err)
+	}
+}
+
+func TestThePrivateKeyIsNotInTheDatabaseFile(t *testing.T) {
+	dir := t.TempDir()
+	var c commits
+	db := openSQLite(t, filepath.Join(dir, "th.db"), &c)
+	recorder := &recordingKeeper{Keeper: ringOn(t, db.SigningKeys()).Keeper}
+	r := ringOn(t, db.SigningKeys())
+	r.Keeper = recorder
+	loaded(t, r)
+	der := recorder.plain
+	if len(der) < 100 {
+		t.Fatalf("the keeper saw %d bytes", len(der))
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		content, err := os.ReadFile(filepath.Join(dir, f.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		private := der[36:68] // the scalar of a P-256 key in PKCS #8
+		if bytes.Contains(content, private) || bytes.Contains(content, []byte(base64.RawURLEncoding.EncodeToString(private))) {
+			t.Errorf("%s holds the private key", f.Name())
+		}
+	}
+}
+
+// recordingKeeper remembers what was sealed.
+type recordingKeeper struct {
+	sealing.Keeper
+	plain []byte
+}
+
+func (k *recordingKeeper) Seal(plain []byte, context string) ([]byte, error) {
+	k.plain = bytes.Clone(plain)
+	return k.Keeper.Seal(plain, context)
+}
+
+func TestSigningGoesOnWhileTheRingReloads(t *testing.T) {
+	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{})
+	r := loaded(t, ringOn(t, db.SigningKeys()))
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 50 {
+				if _, err := r.Sign(context.Background(), []byte("{}"), "at+jwt"); err != nil {
+					t.Error(err)
+				}
+				r.Forget()
+			}
+		})
+	}
+	wg.Wait()
+	r.Settle()
+}
+
+// claims is a payload of the size of an access token's.
+var claims = []byte(`{"iss":"http://localhost:8080","sub":"user_01jh0000000000000000000000","aud":"http://localhost:8080","exp":1767326645,"iat":1767323045,"nbf":1767323045,"jti":"tok_01jh0000000000000000000000","sid":"sess_01jh0000000000000000000000","org_id":"org_01jh0000000000000000000000","roles":["engineer"],"permissions":["agents:create","agents:delete","agents:read"],"client_id":"cli_overwatch"}`)
+
+func BenchmarkSign(b *testing.B) {
+	db := openSQLite(b, filepath.Join(b.TempDir(), "th.db"), &commits{})
+	r := loaded(b, ringOn(b, db.SigningKeys()))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := r.Sign(b.Context(), claims, "at+jwt"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkECDSA is the signature alone: what BenchmarkSign adds is ours.
+func BenchmarkECDSA(b *testing.B) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		b.Fatal(err)
+	}
+	digest := sha256.Sum256(claims)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := ecdsa.SignASN1(rand.Reader, private, digest[:]); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
