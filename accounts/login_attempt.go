@@ -202,8 +202,7 @@ func (t *attempt) refusal(r ruling) audit.Event {
 }
 
 func (t *attempt) lockEvent(c Counter) audit.Event {
-	e := t.event(audit.LoginLocked, audit.Denied, "limit_reached")
-	e.Meta["scope"] = string(c.Kind)
+	e := t.event(audit.LoginLocked, audit.Denied, string(c.Kind))
 	e.Meta["until"] = c.LockedUntil.UTC().Format(time.RFC3339)
 	e.Meta["lock"] = strconv.Itoa(c.Level) // 1: the first since a quiet window, of which the owner is told
 	return e

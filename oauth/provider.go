@@ -83,7 +83,7 @@ type Provider struct {
 	Now       func() time.Time
 	Random    io.Reader
 	// Observe, where set, is told of every token given out: by which grant, and
-	// whether it is an "access" or a "refresh" token.
+	// whether it is an "access_token" or a "refresh_token".
 	Observe func(grant, kind string)
 }
 
@@ -179,9 +179,9 @@ func (p *Provider) observe(grant string, r Response) {
 	if p.Observe == nil {
 		return
 	}
-	p.Observe(grant, "access")
+	p.Observe(grant, "access_token")
 	if !r.Refresh.IsZero() {
-		p.Observe(grant, "refresh")
+		p.Observe(grant, "refresh_token")
 	}
 }
 

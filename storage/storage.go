@@ -13,6 +13,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/keys/apikeys"
 	"github.com/tokenhouse/tokenhouse/keys/sealing"
 	"github.com/tokenhouse/tokenhouse/keys/signing"
+	"github.com/tokenhouse/tokenhouse/oauth"
 	"github.com/tokenhouse/tokenhouse/storage/gormstore"
 	"github.com/tokenhouse/tokenhouse/tokens"
 )
@@ -39,6 +40,8 @@ type Stores interface {
 	Changes() changes.Log
 	Sessions() tokens.Store
 	Accounts() accounts.Store
+	Logins() accounts.LoginStore
+	Exchanges() oauth.Store
 	SealedSecrets() sealing.SecretStore
 	SigningKeys() signing.Store
 	APIKeys() apikeys.Store

@@ -25,6 +25,9 @@ var suites = []struct {
 }{
 	{"audit", auditLog},
 	{"changes", changeLog},
+	{"login counters", loginCounters},
+	{"login counters under contention", lockedCounters},
+	{"exchanges", exchanges},
 }
 
 // Run runs every conformance test against backends that open gives.
