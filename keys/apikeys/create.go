@@ -148,7 +148,9 @@ func (s *Service) permissions(n New) ([]scope.Permission, []fault.Field) {
 }
 
 // concrete is everything that exists today and that the permissions cover.
-func (s *Service) concrete(ps []scope.Permission) scope.Set { return s.Catalogue.Expand(scope.Of(ps...)) }
+func (s *Service) concrete(ps []scope.Permission) scope.Set {
+	return s.Catalogue.Expand(scope.Of(ps...))
+}
 
 // insert stores the key under a new lookup id; fault.Conflict where that is taken.
 func (s *Service) insert(ctx context.Context, caller ident.Caller, k Key) (Key, secret.Plain, error) {
@@ -232,9 +234,6 @@ func event(caller ident.Caller, k Key, name audit.Name, now time.Time) audit.Eve
 
 // note records e, and tells every replica to forget k.
 func note(tx Tx, caller ident.Caller, k Key, e audit.Event) error {
-	if caller.Kind == ident.APIKey {
-		e.Meta = map[string]string{"by_key": string(caller.Key)}
-	}
 	if err := tx.Record(e); err != nil {
 		return err
 	}

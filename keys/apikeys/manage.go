@@ -118,7 +118,7 @@ func (s *Service) Rotate(ctx context.Context, caller ident.Caller, id ident.APIK
 			return err
 		}
 		e := event(caller, k, audit.APIKeyRotated, now)
-		e.Reason = "grace_" + grace.String()
+		e.Meta = map[string]string{"grace": grace.String()}
 		return note(tx, caller, k, e)
 	})
 	if err != nil {
