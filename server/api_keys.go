@@ -1,0 +1,200 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+
+	"github.com/tokenhouse/tokenhouse/internal/fault"
+	"github.com/tokenhouse/tokenhouse/internal/ident"
+	"github.com/tokenhouse/tokenhouse/internal/scope"
+	"github.com/tokenhouse/tokenhouse/keys/apikeys"
+)
+
+// apiKey is an API key as every reply shows it: without its value.
+type apiKey struct {
+	ID          ident.APIKeyID     `json:"id"`
+	Name        string             `json:"name"`
+	Hint        string             `json:"hint"`
+	Permissions []scope.Permission `json:"permissions"` // in the order they were asked for
+	Status      apikeys.Status     `json:"status"`
+	Owner       ident.UserID       `json:"owner"`
+	CreatedBy   string             `json:"created_by"` // the user or the key that made it
+	CreatedAt   timestamp          `json:"created_at"`
+	LastUsedAt  timestamp          `json:"last_used_at"`
+	ExpiresAt   timestamp          `json:"expires_at"`
+	RevokedAt   timestamp          `json:"revoked_at"`
+	RevokedBy   *string            `json:"revoked_by"`
+	Previous    *previousSecret    `json:"previous_secret"` // of a rotation whose grace has not been cleaned up
+}
+
+// previousSecret tells whether a rotated value is still in use, and where.
+type previousSecret struct {
+	Hint         string    `json:"hint"`
+	ValidUntil   timestamp `json:"valid_until"`
+	LastUsedAt   timestamp `json:"last_used_at"`
+	LastUsedIP   string    `json:"last_used_ip"`
+	LastUsedFrom string    `json:"last_used_user_agent"`
+}
+
+func apiKeyOf(k apikeys.Key) apiKey {
+	out := apiKey{
+		ID: k.ID, Name: k.Name, Hint: k.Hint(), Permissions: k.Permissions, Status: k.Status, Owner: k.Owner,
+		CreatedBy: cmp.Or(string(k.CreatedBy.Key), string(k.CreatedBy.User), string(ident.Operator)),
+		CreatedAt: timestamp{k.CreatedAt}, LastUsedAt: timestamp{k.LastUsed.At}, ExpiresAt: timestamp{k.ExpiresAt}, RevokedAt: timestamp{k.RevokedAt},
+	}
+	if k.RevokedBy != "" {
+		out.RevokedBy = &k.RevokedBy
+	}
+	if len(k.Secrets) > 1 {
+		old := k.Secrets[1]
+		out.Previous = &previousSecret{
+			Hint: "…" + old.Last4, ValidUntil: timestamp{old.ValidUntil}, LastUsedAt: timestamp{old.LastUsed.At},
+			LastUsedIP: addressText(old.LastUsed.IP), LastUsedFrom: old.LastUsed.UserAgent,
+		}
+	}
+	return out
+}
+
+// newAPIKey is the only reply that shows the value of a key.
+type newAPIKey struct {
+	apiKey
+	Value string `json:"api_key"`
+}
+
+type apiKeyRequest struct {
+	Name        string    `json:"name"`
+	Permissions []string  `json:"permissions"`
+	Preset      string    `json:"preset"`
+	ExpiresAt   timestamp `json:"expires_at"`
+}
+
+// createAPIKey serves POST /api/v1/api-keys.
+func (s *Server) createAPIKey(ctx context.Context, caller ident.Caller, req apiKeyRequest) (newAPIKey, error) {
+	k, value, err := s.Services.APIKeys.Create(ctx, caller, apikeys.New{
+		Name: req.Name, Permissions: req.Permissions, Preset: req.Preset, ExpiresAt: req.ExpiresAt.Time,
+	})
+	if err != nil {
+		return newAPIKey{}, err
+	}
+	return newAPIKey{apiKey: apiKeyOf(k), Value: value.Reveal()}, nil
+}
+
+type apiKeyList struct{ pageRequest }
+
+func (r *apiKeyList) read(i *input) error { return r.readPage(i) }
+
+// listAPIKeys serves GET /api/v1/api-keys: every key of the organisation.
+func (s *Server) listAPIKeys(ctx context.Context, caller ident.Caller, req apiKeyList) (page[apiKey], error) {
+	found, err := s.Services.APIKeys.List(ctx, caller, req.ask())
+	if err != nil {
+		return page[apiKey]{}, err
+	}
+	return paged(s, req.pageRequest, found, func(k apikeys.Key) string { return string(k.ID) }, apiKeyOf), nil
+}
+
+type apiKeyByID struct{ id ident.APIKeyID }
+
+func (r *apiKeyByID) read(i *input) (err error) {
+	r.id, err = pathID(i, "id", ident.ParseAPIKeyID)
+	return err
+}
+
+// getAPIKey serves GET /api/v1/api-keys/:id.
+func (s *Server) getAPIKey(ctx context.Context, caller ident.Caller, req apiKeyByID) (apiKey, error) {
+	k, err := s.Services.APIKeys.Get(ctx, caller, req.id)
+	return apiKeyOf(k), err
+}
+
+type renameAPIKey struct {
+	apiKeyByID
+	Name string `json:"name"`
+}
+
+// renameAPIKey serves PATCH /api/v1/api-keys/:id.
+func (s *Server) renameAPIKey(ctx context.Context, caller ident.Caller, req renameAPIKey) (apiKey, error) {
+	k, err := s.Services.APIKeys.Rename(ctx, caller, req.id, req.Name)
+	return apiKeyOf(k), err
+}
+
+type rotateAPIKey struct {
+	apiKeyByID
+	Grace span `json:"grace"`
+}
+
+func (*rotateAPIKey) bodyOptional() {}
+
+// rotateAPIKey serves POST /api/v1/api-keys/:id/rotate. Without a grace the old
+// value stops working at once.
+func (s *Server) rotateAPIKey(ctx context.Context, caller ident.Caller, req rotateAPIKey) (newAPIKey, error) {
+	k, value, err := s.Services.APIKeys.Rotate(ctx, caller, req.id, req.Grace.Duration)
+	if err != nil {
+		return newAPIKey{}, err
+	}
+	return newAPIKey{apiKey: apiKeyOf(k), Value: value.Reveal()}, nil
+}
+
+type revokeAPIKey struct {
+	apiKeyByID
+	alone bool
+}
+
+func (r *revokeAPIKey) read(i *input) error {
+	cascade, err := i.value("cascade")
+	if err != nil {
+		return err
+	}
+	if cascade != "" && cascade != "true" && cascade != "false" {
+		return fault.Refuse("cascade", "must be true or false")
+	}
+	r.alone = cascade == "false"
+	return r.apiKeyByID.read(i)
+}
+
+// revokeAPIKey serves DELETE /api/v1/api-keys/:id. The keys that the key made
+// go with it, unless cascade=false.
+func (s *Server) revokeAPIKey(ctx context.Context, caller ident.Caller, req revokeAPIKey) (none, error) {
+	if req.alone {
+		return none{}, s.Services.APIKeys.RevokeAlone(ctx, caller, req.id)
+	}
+	return none{}, s.Services.APIKeys.Revoke(ctx, caller, req.id)
+}
+
+type verifyAPIKeyRequest struct {
+	APIKey string `json:"api_key"`
+}
+
+func (r *verifyAPIKeyRequest) read(*input) error { return missing("api_key", r.APIKey) }
+
+// keyVerdict is what a resource server learns of a key that it was sent.
+type keyVerdict struct {
+	Valid        bool           `json:"valid"`
+	Code         string         `json:"code"` // "VALID", "NOT_FOUND" or "INVALID_API_KEY"
+	Key          ident.APIKeyID `json:"key_id,omitempty"`
+	Organization ident.OrgID    `json:"org_id,omitempty"`
+	Owner        ident.UserID   `json:"owner,omitempty"`
+	Permissions  []string       `json:"permissions,omitempty"`
+	ExpiresAt    *timestamp     `json:"expires_at,omitempty"`
+}
+
+// verifyAPIKey serves POST /api/v1/api-keys/verify. The key of another
+// organisation does not exist, as far as the caller can tell.
+func (s *Server) verifyAPIKey(ctx context.Context, caller ident.Caller, req verifyAPIKeyRequest) (keyVerdict, error) {
+	holder, err := s.Services.APIKeys.Verify(ctx, req.APIKey, caller.Origin)
+	switch {
+	case errors.Is(err, fault.InvalidAPIKey):
+		return keyVerdict{Code: wires[fault.InvalidAPIKey].code}, nil
+	case err != nil:
+		return keyVerdict{}, err
+	case holder.Org != caller.Org:
+		return keyVerdict{Code: wires[fault.NotFound].code}, nil
+	}
+	k, err := s.Services.APIKeys.Get(ctx, caller, holder.Key)
+	if err != nil {
+		return keyVerdict{}, err
+	}
+	return keyVerdict{
+		Valid: true, Code: "VALID", Key: holder.Key, Organization: holder.Org, Owner: holder.User,
+		Permissions: holder.Permissions.Strings(), ExpiresAt: &timestamp{k.ExpiresAt},
+	}, nil
+}

@@ -1,0 +1,171 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/tokenhouse/tokenhouse/internal/fault"
+	"github.com/tokenhouse/tokenhouse/internal/ident"
+	"github.com/tokenhouse/tokenhouse/internal/scope"
+	"github.com/tokenhouse/tokenhouse/tokens"
+	"github.com/tokenhouse/tokenhouse/tokens/verify"
+)
+
+// presented is the one credential of a request, in clear.
+type presented struct {
+	kind  string // "api_key" or "access_token"
+	value string
+	jar   bool // it came in a cookie
+}
+
+// The kinds of presented, and labels of Observer.Credential.
+const (
+	kindAPIKey = "api_key"
+	kindToken  = "access_token"
+)
+
+// credential finds the credential of a request. A header goes before the
+// cookie, which is then not looked at (SEC-WEB-08); X-API-Key and Authorization
+// together must name the same key (SEC-KEY-15). An API key may also come as a
+// Bearer token, because many tools can send nothing else (K14). Nothing is ever
+// read from the query (RFC 6750 §5.3).
+func (s *Server) credential(r *http.Request) (presented, error) {
+	keys, auths := r.Header.Values("X-Api-Key"), r.Header.Values("Authorization")
+	if len(keys) > 1 || len(auths) > 1 {
+		return presented{}, fault.New(fault.AmbiguousCredentials, "A credential header was sent more than once.")
+	}
+	if len(auths) == 1 {
+		token, err := bearer(auths[0])
+		if len(keys) == 1 && (err != nil || token != keys[0]) {
+			return presented{}, fault.New(fault.AmbiguousCredentials, "X-API-Key and Authorization name different credentials.")
+		}
+		if err != nil {
+			return presented{}, err
+		}
+		if len(keys) == 1 || s.keyLike(token) {
+			return presented{kind: kindAPIKey, value: token}, nil
+		}
+		return presented{kind: kindToken, value: token}, nil
+	}
+	if len(keys) == 1 {
+		return presented{kind: kindAPIKey, value: keys[0]}, nil
+	}
+	token, err := cookie(r, s.jar().access)
+	if err == nil && token == "" {
+		err = fault.Unauthenticated
+	}
+	return presented{kind: kindToken, value: token, jar: true}, err
+}
+
+// keyLike tells an API key from a JWT, which has dots.
+func (s *Server) keyLike(token string) bool {
+	return strings.HasPrefix(token, s.Config.APIKeyPrefix+"_") && !strings.Contains(token, ".")
+}
+
+// bearer returns the token of an Authorization header (RFC 6750 §2.1). The
+// scheme is case-insensitive (RFC 9110 §11.1); anything but one token68 after
+// it is refused.
+func bearer(header string) (string, error) {
+	scheme, token, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return "", fault.New(fault.Unauthenticated, "The Authorization header must be: Bearer, a space and the token.")
+	}
+	token = strings.Trim(token, " ")
+	if token == "" {
+		return "", fault.New(fault.Unauthenticated, "The Authorization header has no token.")
+	}
+	for _, c := range []byte(token) {
+		if !token68(c) {
+			return "", fault.New(fault.InvalidToken, "The token has characters that no token has.")
+		}
+	}
+	return token, nil
+}
+
+// token68 is the alphabet of RFC 9110 §11.2.
+func token68(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-._~+/=", c) >= 0
+}
+
+// authenticate establishes who is asking.
+func (s *Server) authenticate(r *http.Request) (ident.Caller, error) {
+	in := inboundOf(r.Context())
+	p, err := s.credential(r)
+	if err != nil {
+		return ident.Caller{}, err
+	}
+	in.viaJar = p.jar
+	var caller ident.Caller
+	if p.kind == kindAPIKey {
+		caller, err = s.Services.APIKeys.Verify(r.Context(), p.value, in.origin)
+	} else {
+		caller, err = s.verifyToken(r.Context(), p.value)
+	}
+	if s.Observe.Credential != nil {
+		s.Observe.Credential(p.kind, result(err))
+	}
+	caller.Origin = in.origin
+	return caller, err
+}
+
+// verifyToken turns a good access token into its caller. The token says what
+// the caller may do. That it was not revoked and that the person is still
+// active is asked of the sessions and the directory, which answer from memory
+// and, while the change feed is silent, from the database.
+func (s *Server) verifyToken(ctx context.Context, token string) (ident.Caller, error) {
+	c, err := s.Tokens.Verify(ctx, token)
+	if err != nil {
+		return ident.Caller{}, refusal(err)
+	}
+	caller := ident.Caller{
+		Kind: ident.Person, Org: ident.OrgID(c.OrgID), User: ident.UserID(c.Subject), Session: ident.SessionID(c.SessionID),
+		Client: ident.ClientID(c.ClientID), Token: ident.TokenID(c.ID), Permissions: make(scope.Set, len(c.Permissions)),
+	}
+	for i, p := range c.Permissions {
+		caller.Permissions[i] = scope.Permission(p)
+	}
+	err = s.Services.Sessions.Check(ctx, tokens.AccessID{Token: caller.Token, Session: caller.Session, User: caller.User, IssuedAt: c.IssuedAt})
+	if err != nil {
+		return ident.Caller{}, err
+	}
+	standing, err := s.Services.Directory.Standing(ctx, caller.User, caller.Org)
+	if err != nil {
+		return ident.Caller{}, err
+	}
+	if !standing.Active {
+		return ident.Caller{}, fault.New(fault.InvalidToken, verify.ErrRevoked.Detail).Because(verify.ErrRevoked.Reason)
+	}
+	caller.Email = standing.Email
+	return caller, nil
+}
+
+// refusal is the fault that a refusal of the verifier is.
+func refusal(err error) error {
+	v := (*verify.Error)(nil)
+	switch {
+	case !errors.As(err, &v):
+		return err
+	case v.Status == http.StatusServiceUnavailable:
+		return fault.Wrap(err, fault.Unavailable, "").After(time.Second)
+	default:
+		return fault.Wrap(err, fault.InvalidToken, v.Detail).Because(v.Reason)
+	}
+}
+
+// result is the label of a verification: bounded, and never from the request.
+func result(err error) string {
+	f := fault.Of(err)
+	switch {
+	case err == nil:
+		return "ok"
+	case f.Code == fault.Unavailable || f.Code == fault.Internal:
+		return "unavailable"
+	case f.Reason == "expired" || f.Reason == "revoked":
+		return f.Reason
+	default:
+		return "invalid"
+	}
+}

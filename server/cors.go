@@ -1,0 +1,38 @@
+package server
+
+import (
+	"net/http"
+)
+
+// What a page of a listed origin may send and read.
+const (
+	corsMethods = "GET, HEAD, POST, PUT, PATCH, DELETE"
+	corsHeaders = "Authorization, Content-Type, X-API-Key, Idempotency-Key"
+	corsExposed = "Retry-After, WWW-Authenticate, X-Request-Id"
+	corsMaxAge  = "600"
+)
+
+// cors lets pages of the listed origins read our answers, with cookies (O30).
+// The published documents may be read by anybody: their handlers say so.
+func (s *Server) cors(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h, from := w.Header(), r.Header.Get("Origin")
+		h.Add("Vary", "Origin")
+		listed := from != "" && s.origins.lists(from)
+		if listed {
+			h.Set("Access-Control-Allow-Origin", from)
+			h.Set("Access-Control-Allow-Credentials", "true")
+			h.Set("Access-Control-Expose-Headers", corsExposed)
+		}
+		if r.Method != http.MethodOptions || from == "" || r.Header.Get("Access-Control-Request-Method") == "" {
+			next.ServeHTTP(w, r)
+			return
+		}
+		if listed {
+			h.Set("Access-Control-Allow-Methods", corsMethods)
+			h.Set("Access-Control-Allow-Headers", corsHeaders)
+			h.Set("Access-Control-Max-Age", corsMaxAge)
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+}

@@ -1,0 +1,72 @@
+package server
+
+import (
+	"context"
+	"encoding/base64"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/tokenhouse/tokenhouse/internal/secret"
+)
+
+// document is something published: the same for everybody, ready to be sent.
+type document struct {
+	kind   string // media type
+	body   []byte
+	etag   string        // strong, with its quotes
+	maxAge time.Duration // how long it may be believed without asking again
+}
+
+// documents are those made once, at the start.
+type documents struct {
+	openapi, metadata document
+}
+
+func documentOf(kind string, body []byte, maxAge time.Duration) document {
+	return document{kind: kind, body: body, maxAge: maxAge, etag: `"` + base64.RawURLEncoding.EncodeToString(secret.Sum(string(body))[:16]) + `"`}
+}
+
+// fixed is a document that never changes.
+func fixed(d document) func(context.Context) (document, error) {
+	return func(context.Context) (document, error) { return d, nil }
+}
+
+// publish adapts a document: any origin may read it, and whoever has it already
+// is told so (RFC 9110 §13.1.2).
+func publish(s *Server, get func(context.Context) (document, error)) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		d, err := get(c.Request.Context())
+		if err != nil {
+			s.fail(c.Writer, c.Request, err)
+			return
+		}
+		h := c.Writer.Header()
+		h.Set("Cache-Control", "public, max-age="+strconv.Itoa(int(d.maxAge/time.Second)))
+		h.Set("ETag", d.etag)
+		h.Set("Access-Control-Allow-Origin", "*")
+		h.Del("Access-Control-Allow-Credentials")
+		if knows(c.Request.Header.Values("If-None-Match"), d.etag) {
+			c.Status(http.StatusNotModified)
+			c.Writer.WriteHeaderNow()
+			return
+		}
+		h.Set("Content-Type", d.kind)
+		h.Set("Content-Length", strconv.Itoa(len(d.body)))
+		c.Status(http.StatusOK)
+		_, _ = c.Writer.Write(d.body) // the client may be gone
+	}
+}
+
+// knows is the weak comparison of If-None-Match.
+func knows(values []string, etag string) bool {
+	for v := range strings.SplitSeq(strings.Join(values, ","), ",") {
+		if v = strings.TrimSpace(v); v == "*" || strings.TrimPrefix(v, "W/") == etag {
+			return true
+		}
+	}
+	return false
+}

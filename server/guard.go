@@ -1,0 +1,75 @@
+package server
+
+import (
+	"context"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/tokenhouse/tokenhouse/audit"
+	"github.com/tokenhouse/tokenhouse/internal/fault"
+	"github.com/tokenhouse/tokenhouse/internal/ident"
+	"github.com/tokenhouse/tokenhouse/internal/scope"
+)
+
+// guard says who may call a route. Every line of routes has one.
+type guard struct {
+	kind       string // "public", "own", "self", "person" or "permission"
+	permission scope.Permission
+}
+
+var (
+	// public answers anybody; what it takes is in the request itself.
+	public = guard{kind: "public"}
+	// ownJudge is a route that judges the credential itself, because it takes one
+	// of several or belongs to another handler.
+	ownJudge = guard{kind: "own"}
+	// self takes any good credential: the answer is about that credential.
+	self = guard{kind: "self"}
+	// person takes the access token of a session: API keys have none.
+	person = guard{kind: "person"}
+)
+
+// require takes a credential that carries the permission.
+func require(p scope.Permission) guard { return guard{kind: "permission", permission: p} }
+
+// enforce establishes the caller, who stays anonymous on a public route.
+func (s *Server) enforce(g guard) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		in := inboundOf(c.Request.Context())
+		if in.route = c.FullPath(); g == public || g == ownJudge {
+			return
+		}
+		caller, err := s.authenticate(c.Request)
+		if err == nil {
+			in.caller = caller
+			err = s.authorize(c, g, caller)
+		}
+		if err != nil {
+			s.fail(c.Writer, c.Request, err)
+			c.Abort()
+		}
+	}
+}
+
+func (s *Server) authorize(c *gin.Context, g guard, caller ident.Caller) error {
+	switch {
+	case g.kind == "person" && caller.Kind != ident.Person:
+		return fault.New(fault.InsufficientPermissions, "This needs the access token of a session; an API key has none.")
+	case g.kind != "permission" || caller.May(g.permission):
+		return nil
+	}
+	s.denied(c.Request.Context(), caller, g.permission)
+	return fault.Lacking(string(g.permission))
+}
+
+// denied records that a known caller may not. The answer is a refusal whether
+// the record succeeds or not.
+func (s *Server) denied(ctx context.Context, caller ident.Caller, lacking ...scope.Permission) {
+	in := inboundOf(ctx)
+	e := audit.By(caller, in.at, audit.PermissionDenied)
+	e.Outcome, e.Reason = audit.Denied, "insufficient_permissions"
+	e.Meta = map[string]string{"required": scope.Of(lacking...).String(), "route": in.route}
+	if err := s.Services.Recorder.RecordAll(ctx, e); err != nil {
+		s.Log.ErrorContext(ctx, "a refusal could not be recorded", "request_id", in.id, "err", err)
+	}
+}

@@ -1,0 +1,118 @@
+package server
+
+import (
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/tokenhouse/tokenhouse/accounts"
+	"github.com/tokenhouse/tokenhouse/internal/fault"
+)
+
+// route is one URL: what it answers, and to whom.
+type route struct {
+	method, path string
+	guard        guard
+	serve        gin.HandlerFunc
+}
+
+// engine builds the router. Read the four tables below to know every URL.
+func (s *Server) engine() *gin.Engine {
+	gin.SetMode(gin.ReleaseMode) // else it prints to standard output
+	e := gin.New()
+	// One spelling of each path, see canonical; and the client's address is ours to find.
+	e.RedirectTrailingSlash, e.RedirectFixedPath, e.RemoveExtraSlash = false, false, false
+	e.ForwardedByClientIP = false
+	e.HandleMethodNotAllowed = true
+	e.NoRoute(func(c *gin.Context) { s.fail(c.Writer, c.Request, fault.NotFound) })
+	e.NoMethod(func(c *gin.Context) { s.fail(c.Writer, c.Request, fault.MethodNotAllowed) })
+	for _, r := range s.routes() {
+		e.Handle(r.method, r.path, s.enforce(r.guard), r.serve)
+	}
+	return e
+}
+
+func (s *Server) routes() []route {
+	var all []route
+	for _, table := range [][]route{s.loginRoutes(), s.apiKeyRoutes(), s.administrationRoutes(), s.publishedRoutes(), s.mountedRoutes()} {
+		all = append(all, table...)
+	}
+	return all
+}
+
+func (s *Server) loginRoutes() []route {
+	return []route{
+		{http.MethodPost, "/auth/login", public, handle(s, http.StatusOK, s.sessionLogin)},
+		{http.MethodPost, "/api/v1/auth/login", public, handle(s, http.StatusOK, s.login)},
+		{http.MethodPost, "/api/v1/auth/register", public, handle(s, http.StatusCreated, s.register)},
+		{http.MethodPost, "/api/v1/auth/refresh", public, handle(s, http.StatusOK, s.refresh)},
+		{http.MethodPost, "/api/v1/auth/logout", ownJudge, handle(s, http.StatusNoContent, s.logout)},
+		{http.MethodGet, "/api/v1/auth/verify", self, handle(s, http.StatusOK, s.verify)},
+		{http.MethodGet, "/api/v1/me", self, handle(s, http.StatusOK, s.me)},
+		{http.MethodPost, "/api/v1/me/password", person, handle(s, http.StatusNoContent, s.changePassword)},
+		{http.MethodGet, "/api/v1/sessions", person, handle(s, http.StatusOK, s.listSessions)},
+		{http.MethodDelete, "/api/v1/sessions", person, handle(s, http.StatusOK, s.endOtherSessions)},
+		{http.MethodDelete, "/api/v1/sessions/:id", self, handle(s, http.StatusNoContent, s.endASession)},
+	}
+}
+
+func (s *Server) apiKeyRoutes() []route {
+	return []route{
+		{http.MethodGet, "/api/v1/api-keys", require(accounts.APIKeysRead), handle(s, http.StatusOK, s.listAPIKeys)},
+		{http.MethodPost, "/api/v1/api-keys", require(accounts.APIKeysCreate), handle(s, http.StatusCreated, s.createAPIKey)},
+		{http.MethodPost, "/api/v1/api-keys/verify", require(accounts.APIKeysRead), handle(s, http.StatusOK, s.verifyAPIKey)},
+		{http.MethodGet, "/api/v1/api-keys/:id", require(accounts.APIKeysRead), handle(s, http.StatusOK, s.getAPIKey)},
+		{http.MethodPatch, "/api/v1/api-keys/:id", require(accounts.APIKeysCreate), handle(s, http.StatusOK, s.renameAPIKey)},
+		{http.MethodDelete, "/api/v1/api-keys/:id", require(accounts.APIKeysRevoke), handle(s, http.StatusNoContent, s.revokeAPIKey)},
+		{http.MethodPost, "/api/v1/api-keys/:id/rotate", require(accounts.APIKeysRotate), handle(s, http.StatusOK, s.rotateAPIKey)},
+	}
+}
+
+func (s *Server) administrationRoutes() []route {
+	return []route{
+		{http.MethodGet, "/api/v1/users", require(accounts.UsersRead), handle(s, http.StatusOK, s.listUsers)},
+		{http.MethodPost, "/api/v1/users", require(accounts.UsersCreate), handle(s, http.StatusCreated, s.createUser)},
+		{http.MethodGet, "/api/v1/users/:id", require(accounts.UsersRead), handle(s, http.StatusOK, s.getUser)},
+		{http.MethodPatch, "/api/v1/users/:id", require(accounts.UsersUpdate), handle(s, http.StatusOK, s.updateUser)},
+		{http.MethodPost, "/api/v1/users/:id/unlock", require(accounts.UsersUpdate), handle(s, http.StatusNoContent, s.unlockUser)},
+		{http.MethodGet, "/api/v1/memberships", require(accounts.UsersRead), handle(s, http.StatusOK, s.listMemberships)},
+		{http.MethodPatch, "/api/v1/memberships/:user_id", require(accounts.UsersUpdate), handle(s, http.StatusOK, s.setMemberRole)},
+		{http.MethodDelete, "/api/v1/memberships/:user_id", require(accounts.UsersDisable), handle(s, http.StatusNoContent, s.removeMember)},
+		{http.MethodGet, "/api/v1/organizations", require(accounts.OrganizationsRead), handle(s, http.StatusOK, s.listOrganizations)},
+		{http.MethodGet, "/api/v1/organizations/:id", require(accounts.OrganizationsRead), handle(s, http.StatusOK, s.getOrganization)},
+		{http.MethodPatch, "/api/v1/organizations/:id", require(accounts.OrganizationsUpdate), handle(s, http.StatusOK, s.renameOrganization)},
+		{http.MethodGet, "/api/v1/roles", require(accounts.RolesRead), handle(s, http.StatusOK, s.listRoles)},
+		{http.MethodPut, "/api/v1/roles/:name", require(accounts.RolesManage), handle(s, http.StatusOK, s.setRole)},
+		{http.MethodDelete, "/api/v1/roles/:name", require(accounts.RolesManage), handle(s, http.StatusNoContent, s.deleteRole)},
+		{http.MethodGet, "/api/v1/audit-events", require(accounts.AuditRead), handle(s, http.StatusOK, s.listAuditEvents)},
+		{http.MethodGet, "/api/v1/audit", require(accounts.AuditRead), handle(s, http.StatusOK, s.listAuditEvents)},
+		{http.MethodGet, "/api/v1/signing-keys", require(accounts.SigningKeysRead), handle(s, http.StatusOK, s.listSigningKeys)},
+	}
+}
+
+// publishedRoutes are the documents that anybody may read. Each answers HEAD too.
+func (s *Server) publishedRoutes() []route {
+	var out []route
+	for _, d := range []struct {
+		path  string
+		serve gin.HandlerFunc
+	}{
+		{"/.well-known/jwks.json", publish(s, s.jwks)},
+		{"/.well-known/revocations", publish(s, s.revocations)},
+		{"/.well-known/openid-configuration", publish(s, fixed(s.documents.metadata))},
+		{"/.well-known/oauth-authorization-server", publish(s, fixed(s.documents.metadata))},
+		{"/openapi.json", publish(s, fixed(s.documents.openapi))},
+	} {
+		out = append(out, route{http.MethodGet, d.path, public, d.serve}, route{http.MethodHead, d.path, public, d.serve})
+	}
+	return out
+}
+
+// mountedRoutes judge the credential themselves.
+func (s *Server) mountedRoutes() []route {
+	out := make([]route, len(s.Mounts))
+	for i, m := range s.Mounts {
+		out[i] = route{m.Method, m.Path, ownJudge, gin.WrapH(m.Handler)}
+	}
+	return out
+}

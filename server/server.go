@@ -1,0 +1,113 @@
+// Package server is the HTTP face of tokenhouse: routes, decoding, cookies and
+// the one table of failures. It holds no rule about tokens.
+package server
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/tokenhouse/tokenhouse/accounts"
+	"github.com/tokenhouse/tokenhouse/audit"
+	"github.com/tokenhouse/tokenhouse/internal/ident"
+	"github.com/tokenhouse/tokenhouse/keys/apikeys"
+	"github.com/tokenhouse/tokenhouse/keys/signing"
+	"github.com/tokenhouse/tokenhouse/oauth"
+	"github.com/tokenhouse/tokenhouse/tokens"
+	"github.com/tokenhouse/tokenhouse/tokens/verify"
+)
+
+// Config is what the operator chose about HTTP.
+type Config struct {
+	Issuer         string         // public URL; every link and cookie follows it, never a header
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For and X-Forwarded-Proto are believed
+	CORSOrigins    []string       // web origins that may call us with a browser's cookies
+	AccessTTL      time.Duration  // Max-Age of the access cookie: 1 h by default
+	RefreshTTL     time.Duration  // Max-Age of the refresh cookie: 7 days by default
+	APIKeyPrefix   string         // tells an API key from a token in the Authorization header
+	Registration   bool           // whether strangers may register
+}
+
+// Services are the domain, as the handlers use it.
+type Services struct {
+	People    *accounts.People
+	Logins    Unlocker
+	Directory *accounts.Directory
+	Sessions  *tokens.Service
+	APIKeys   *apikeys.Service
+	Ring      *signing.Ring
+	Feed      *tokens.RevocationFeed
+	OAuth     *oauth.Provider
+	Session   oauth.Client // of POST /auth/login
+	API       oauth.Client // of POST /api/v1/auth/login
+	Audit     audit.Reader
+	Recorder  audit.Recorder
+}
+
+// Unlocker forgets the failed logins at an account: accounts.Authenticator.
+type Unlocker interface {
+	// Unlock is fault.NotFound for a user who is no member of the caller's
+	// organisation.
+	Unlock(ctx context.Context, caller ident.Caller, user ident.UserID) error
+}
+
+// Observer counts. Every field may be nil.
+type Observer struct {
+	// Request is told of each request answered, by the template of its route;
+	// the template is empty where no route matched.
+	Request func(route, method string, status int, took time.Duration)
+	// Credential is told how the verification of a credential ended: kind
+	// "access_token" or "api_key", result "ok" or the refusal's reason.
+	Credential func(kind, result string)
+}
+
+// Mount is a handler of another package under one of our routes: the
+// demonstration resource server, pages. It has the request id, the transport
+// rules and the forgery check of every route, and judges credentials itself.
+type Mount struct {
+	Method  string
+	Path    string // as in routes: "/api/v1/agents/:id"
+	Handler http.Handler
+	Public  bool // whether it answers without a credential
+}
+
+// Server answers HTTP. All fields are required but Mounts and Observe.
+type Server struct {
+	Config   Config
+	Services Services
+	Tokens   *verify.Verifier // of access tokens; its RevocationSource may be nil, as Services.Sessions is asked
+	Cursors  CursorKeys
+	Mounts   []Mount
+	Observe  Observer
+	Log      *slog.Logger
+	Now      func() time.Time
+	Random   io.Reader
+
+	origins   origins
+	proxies   proxies
+	documents documents
+}
+
+// Handler returns everything that is served in public. It fails where the
+// configuration or the embedded description is unusable. Call it once.
+func (s *Server) Handler() (http.Handler, error) {
+	issuer, err := url.Parse(s.Config.Issuer)
+	if err != nil || issuer.Host == "" {
+		return nil, fmt.Errorf("server: issuer %q is not a URL", s.Config.Issuer)
+	}
+	if s.origins, err = originsOf(issuer, s.Config.CORSOrigins); err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	if s.documents, err = s.makeDocuments(); err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	s.proxies = s.Config.TrustedProxies
+	return s.arrive(s.cors(s.protect(s.engine()))), nil
+}
+
+func (s *Server) jar() jar { return jarOf(s.origins.https) }
