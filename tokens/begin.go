@@ -17,7 +17,7 @@ import (
 func (s *Service) Begin(tx FamilyTx, now time.Time, o Opening) (Family, secret.Plain, error) {
 	now = now.Truncate(time.Microsecond) // what storage keeps, so that both agree on every limit
 	f := Family{
-		ID: ident.NewSessionID(now, s.Random), User: o.User, Org: o.Org, Client: o.Client, Method: o.Method,
+		ID: cmp.Or(o.ID, ident.NewSessionID(now, s.Random)), User: o.User, Org: o.Org, Client: o.Client, Method: o.Method,
 		CreatedAt: now, ExpiresAt: now.Add(cmp.Or(o.TTL, s.Policy.withDefaults().Absolute)), Refreshable: o.Refreshable,
 		Seen:   Seen{At: now, IP: o.Origin.IP, UserAgent: o.Origin.UserAgent},
 		Chain:  Chain{GenerationAt: now},
@@ -52,7 +52,7 @@ func networkOf(ip netip.Addr) string {
 		bits = 24
 	}
 	p, err := ip.Prefix(bits)
-	if err != nil {
+	if err != nil || !p.IsValid() {
 		return ""
 	}
 	return p.String()
