@@ -82,7 +82,11 @@ func parsePHC(s string) (phc, error) {
 	if err1 != nil || err2 != nil || len(salt) < 8 || len(salt) > 64 || len(hash) < 16 || len(hash) > 64 {
 		return phc{}, ErrHash
 	}
-	return phc{params: Params{Memory: m, Time: t, Threads: uint8(l)}, salt: salt, hash: hash}, nil
+	p := phc{params: Params{Memory: m, Time: t, Threads: uint8(l)}, salt: salt, hash: hash}
+	if p.String() != s { // the decoder skips line breaks
+		return phc{}, ErrHash
+	}
+	return p, nil
 }
 
 // cost reads name and a plain decimal between 1 and most.

@@ -10,7 +10,8 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 )
 
-// The bounds of a password, in characters (Unicode code points in NFC).
+// The bounds of a password, in characters: Unicode code points, of the NFC form
+// for the least and as presented for the most.
 const (
 	DefaultMinLength = 15 // NIST SP 800-63B-4 §3.1.1.2 where a password stands alone
 	MaxLength        = 1024
@@ -56,7 +57,7 @@ func Presentable(field, password string) error {
 	switch {
 	case password == "":
 		return fault.Refuse(field, "must not be empty")
-	case len(password) > 16*MaxLength || !utf8.ValidString(password) || utf8.RuneCountInString(norm.NFC.String(password)) > MaxLength:
+	case !utf8.ValidString(password) || utf8.RuneCountInString(password) > MaxLength:
 		return fault.Refuse(field, "must be valid UTF-8 of at most 1024 characters")
 	}
 	return nil
