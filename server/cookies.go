@@ -8,8 +8,8 @@ import (
 )
 
 // deviceMaxAge is how long a browser keeps the cookie that says "this device
-// has logged in as that person": what browsers allow at most is 400 days.
-const deviceMaxAge = 180 * 24 * time.Hour
+// has logged in as that person": as long as its marks are good.
+const deviceMaxAge = 365 * 24 * time.Hour
 
 // jar names the cookies. Over https the names carry the prefixes by which a
 // browser refuses a cookie planted by a sibling domain or over cleartext

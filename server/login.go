@@ -10,9 +10,6 @@ import (
 	"github.com/tokenhouse/tokenhouse/oauth"
 )
 
-// maxCookie is the longest cookie value of ours that is looked at, in bytes.
-const maxCookie = 4 << 10
-
 // loginRequest is the body of both login routes.
 type loginRequest struct {
 	Email    string `json:"email"`

@@ -17,7 +17,6 @@ type logoutRequest struct {
 
 	caller ident.Caller // whom the access token names
 	denied error        // why it names nobody
-	device string
 }
 
 func (*logoutRequest) bodyOptional() {}
@@ -33,14 +32,11 @@ func (r *logoutRequest) read(i *input) error {
 	if f := fault.Of(r.denied); r.denied != nil && f.Code != fault.Unauthenticated && f.Code != fault.InvalidToken {
 		return r.denied
 	}
-	jar := i.s.jar()
-	var err error
-	if r.RefreshToken == "" {
-		if r.RefreshToken, err = i.cookie(jar.refresh); err != nil {
-			return err
-		}
+	if r.RefreshToken != "" {
+		return nil
 	}
-	r.device, err = i.cookie(jar.device)
+	var err error
+	r.RefreshToken, err = i.cookie(i.s.jar().refresh)
 	return err
 }
 
@@ -62,7 +58,7 @@ func (s *Server) logout(ctx context.Context, caller ident.Caller, req logoutRequ
 }
 
 func (s *Server) endSession(ctx context.Context, caller ident.Caller, req logoutRequest) error {
-	presented := tokens.Presented{Token: req.RefreshToken, Client: s.Services.API.ID, Origin: caller.Origin, Proof: req.device}
+	presented := tokens.Presented{Token: req.RefreshToken, Client: s.Services.API.ID, Origin: caller.Origin}
 	switch {
 	case req.denied != nil && req.RefreshToken == "":
 		return req.denied
