@@ -47,6 +47,7 @@ type view struct {
 	active   map[string]*signer // by algorithm
 	public   map[string]jose.JSONWebKey
 	document Document
+	keys     []Key
 }
 
 // Load reads every key and creates an active one for each algorithm that has
@@ -117,7 +118,7 @@ func (r *Ring) add(ctx context.Context, algorithms []string) error {
 // viewOf opens the keys. Two of one id, or two active ones of one algorithm,
 // are refused: neither can come from this package.
 func viewOf(keys []Key, keeper sealing.Keeper) (*view, error) {
-	v := &view{active: make(map[string]*signer), public: make(map[string]jose.JSONWebKey)}
+	v := &view{active: make(map[string]*signer), public: make(map[string]jose.JSONWebKey), keys: keys}
 	var published []jose.JSONWebKey
 	for _, k := range keys {
 		if k.State == Revoked {
@@ -183,6 +184,15 @@ func (r *Ring) PublicKey(kid string) (jose.JSONWebKey, bool) {
 	}
 	k, ok := v.public[kid]
 	return k, ok
+}
+
+// Loaded lists every key from memory, oldest first; none before Load. The
+// result is shared: do not change it.
+func (r *Ring) Loaded() []Key {
+	if v := r.view.Load(); v != nil {
+		return v.keys
+	}
+	return nil
 }
 
 // Keys lists every key as stored now, oldest first.
