@@ -1,0 +1,120 @@
+// Command bench measures this machine's own limits and the server in one run,
+// so that its figures are ratios that another machine would repeat.
+//
+// The databases are SQLite in a temporary directory and, where
+// TOKENHOUSE_TEST_POSTGRES_URL is set (make bench sets it), PostgreSQL.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	workers := flag.Int("workers", 8, "how many clients ask at once")
+	each := flag.Duration("for", 3*time.Second, "how long each figure is measured")
+	soak := flag.Duration("soak", 0, "instead, keep the server under load for so long and print its memory")
+	flag.Parse()
+	b := bench{workers: *workers, each: *each}
+	run := b.run
+	if *soak > 0 {
+		run = func(ctx context.Context) error { return b.soak(ctx, *soak) }
+	}
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+type bench struct {
+	workers int
+	each    time.Duration
+	dir     string
+}
+
+// run prints the limits of the machine, then ours beside them.
+func (b bench) run(ctx context.Context) (err error) {
+	if b.dir, err = os.MkdirTemp("", "tokenhouse-bench-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.dir)
+	fmt.Printf("%s, %d CPUs, %d workers, %v each, load generator included\n\nlimits of this machine\n", runtime.Version(), runtime.NumCPU(), b.workers, b.each)
+	signed, err := signatures(b.workers, b.each)
+	if err != nil {
+		return err
+	}
+	fmt.Println(signed.row(nil))
+	hashed := hashes(runtime.NumCPU(), b.each)
+	fmt.Println(hashed.row(nil))
+	plain, err := plainGin(b.workers, b.each)
+	if err != nil {
+		return err
+	}
+	fmt.Println(plain.row(nil))
+	urls, drop, err := b.databases(ctx)
+	if err != nil {
+		return err
+	}
+	defer drop()
+	for _, url := range urls {
+		commits, err := b.commits(ctx, url)
+		if err != nil {
+			return err
+		}
+		fmt.Println(commits.row(nil))
+		if err := b.ours(ctx, url, limits{signed, hashed, plain, commits}); err != nil {
+			return fmt.Errorf("%s: %w", backendOf(url), err)
+		}
+	}
+	return nil
+}
+
+type limits struct{ signed, hashed, plain, commits figure }
+
+func (b bench) commits(ctx context.Context, url string) (figure, error) {
+	if backendOf(url) == "SQLite" {
+		return sqliteCommits(b.dir, b.each)
+	}
+	return postgresCommits(ctx, url, b.workers, b.each)
+}
+
+// ours prints the server's figures on one database, each beside the limit that
+// binds it.
+func (b bench) ours(ctx context.Context, url string, l limits) error {
+	s, err := openSubject(ctx, url, b.dir, b.workers)
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	fmt.Printf("\ntokenhouse on %s\n", backendOf(url))
+	for _, m := range []struct {
+		name  string
+		op    operation
+		limit figure
+	}{
+		{"login", s.opLogin, l.hashed},
+		{"refresh (each one rotates)", s.opRefresh, l.commits},
+		{"verify an access token", s.opToken, l.plain},
+		{"verify an API key", s.opAPIKey, l.plain},
+		{"JWKS", s.opJWKS, l.plain},
+	} {
+		cost, err := s.cost(m.op)
+		if err != nil {
+			return fmt.Errorf("%s: %w", m.name, err)
+		}
+		f := measure(m.name, b.workers, b.each, m.op)
+		fmt.Println(f.row(&m.limit) + "   (" + cost + ")")
+		if f.failures > 0 {
+			return fmt.Errorf("%s: %d requests failed: %w", m.name, f.failures, f.last)
+		}
+	}
+	fmt.Println()
+	return nil
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// operation is something to do again and again. It is told which worker asks.
+type operation func(worker int) error
+
+// figure is what measuring an operation gave.
+type figure struct {
+	name     string
+	perSec   float64
+	p50, p99 time.Duration
+	failures int64
+	last     error
+}
+
+// measure runs op with so many workers for so long, after a short warm-up.
+func measure(name string, workers int, d time.Duration, op operation) figure {
+	spin(workers, min(d/5, 500*time.Millisecond), op)
+	took, failures, last, elapsed := spin(workers, d, op)
+	f := figure{name: name, failures: failures, last: last}
+	if len(took) == 0 {
+		return f
+	}
+	slices.Sort(took)
+	f.perSec = float64(len(took)) / elapsed.Seconds()
+	f.p50, f.p99 = took[len(took)/2], took[len(took)*99/100]
+	return f
+}
+
+func spin(workers int, d time.Duration, op operation) ([]time.Duration, int64, error, time.Duration) {
+	var wg sync.WaitGroup
+	var failures atomic.Int64
+	var last atomic.Pointer[error]
+	all := make([][]time.Duration, workers)
+	start := time.Now()
+	for w := range workers {
+		wg.Go(func() {
+			for t := start; t.Sub(start) < d; {
+				err := op(w)
+				now := time.Now()
+				if err != nil {
+					failures.Add(1)
+					last.Store(&err)
+				} else {
+					all[w] = append(all[w], now.Sub(t))
+				}
+				t = now
+			}
+		})
+	}
+	wg.Wait()
+	elapsed := time.Since(start)
+	var err error
+	if p := last.Load(); p != nil {
+		err = *p
+	}
+	return slices.Concat(all...), failures.Load(), err, elapsed
+}
+
+// row prints a figure beside the limit it is compared with.
+func (f figure) row(limit *figure) string {
+	s := fmt.Sprintf("  %-34s %10.0f /s   p50 %9s   p99 %9s", f.name, f.perSec, short(f.p50), short(f.p99))
+	if limit != nil && limit.perSec > 0 {
+		s += fmt.Sprintf("   %5.2f of %s", f.perSec/limit.perSec, limit.name)
+	}
+	if f.failures > 0 {
+		s += fmt.Sprintf("   %d FAILED, last: %v", f.failures, f.last)
+	}
+	return s
+}
+
+func short(d time.Duration) string {
+	switch {
+	case d < time.Millisecond:
+		return fmt.Sprintf("%.0f µs", float64(d.Nanoseconds())/1e3)
+	case d < time.Second:
+		return fmt.Sprintf("%.2f ms", float64(d.Nanoseconds())/1e6)
+	default:
+		return fmt.Sprintf("%.2f s", d.Seconds())
+	}
+}
