@@ -28,13 +28,13 @@ func (c Config) masterKey(random io.Reader) (key []byte, note string, err error)
 	own := filepath.Join(c.DataDir, masterKeyFile)
 	switch path, configured := c.masterKeyPath(); {
 	case !c.Sealing.MasterKey.IsZero():
-		return []byte(c.Sealing.MasterKey.Reveal()), "the master key is the configured one", nil
+		return []byte(c.Sealing.MasterKey.Reveal()), "the configured one", nil
 	case configured:
 		key, err = readMasterKey(path)
-		return key, "the master key is read from " + path, err
+		return key, "read from " + path, err
 	case exists(own):
 		key, err = readMasterKey(own)
-		return key, "the master key is read from " + own, err
+		return key, "read from " + own, err
 	case !c.Development():
 		return nil, "", fmt.Errorf("there is no master key, and one is made up for a loopback issuer only: set TOKENHOUSE_MASTER_KEY_FILE (%s)", masterKeyRecipe)
 	}
@@ -94,11 +94,11 @@ func makeMasterKey(path string, random io.Reader) ([]byte, string, error) {
 	switch err := os.Link(tmp.Name(), path); {
 	case errors.Is(err, fs.ErrExist):
 		key, err := readMasterKey(path)
-		return key, "the master key is read from " + path, err
+		return key, "read from " + path, err
 	case err != nil:
 		return nil, "", fmt.Errorf("make the master key: %w", err)
 	}
-	return key, "a master key was made in " + path + "; whoever has it and the database has everything, and without it the database is of no use: keep a copy apart", nil
+	return key, "made in " + path + "; keep a copy: without it the database is of no use", nil
 }
 
 // checkSealing reads the key where it is configured, so that a wrong one is
@@ -128,16 +128,20 @@ func (c Config) checkSealing(f *findings) {
 	}
 	if _, err := readMasterKey(path); err != nil {
 		f.mistake("master_key_file", err.Error(), "a file with 32 bytes in base64; "+masterKeyRecipe)
-	} else if problem := readableByOthers(path); problem != "" && c.Sealing.Credentials == "" {
+	} else if problem, ours := readableByOthers(path); problem != "" && ours {
 		f.mistake("master_key_file", problem, "chmod 600 "+path)
+	} else if problem != "" {
+		// A mounted secret, as container engines make them: who may enter the
+		// container is what protects it.
+		f.warn("master_key_file", problem, "a mode of 0400 in the mount, where it can be chosen")
 	}
 }
 
-// readableByOthers says so, or is empty.
-func readableByOthers(path string) string {
+// readableByOthers says so, or is empty; and whether the file is ours to change.
+func readableByOthers(path string) (problem string, ours bool) {
 	st, err := os.Stat(path)
 	if err != nil || st.Mode().Perm()&0o007 == 0 {
-		return ""
+		return "", false
 	}
-	return fmt.Sprintf("every user of this machine may read %s (mode %04o)", path, st.Mode().Perm())
+	return fmt.Sprintf("every user of this machine may read %s (mode %04o)", path, st.Mode().Perm()), os.Chmod(path, st.Mode().Perm()) == nil
 }

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokenhouse/tokenhouse/audit"
+	"github.com/tokenhouse/tokenhouse/internal/ident"
+	"github.com/tokenhouse/tokenhouse/storage"
+)
+
+// exportBatch is how many events are read at once.
+const exportBatch = 1000
+
+func (p *process) auditCommand() *cobra.Command {
+	export := &cobra.Command{
+		Use:   "export",
+		Short: "Write the audit log of the whole deployment, oldest first, one JSON object a line",
+		Long: `Writes the audit log to standard output as NDJSON. Each line has a seq that grows;
+give the last one to --after to go on from there.`,
+		Example: `  tokenhouse audit export >audit.ndjson
+  tokenhouse audit export --after "$(tail -n 1 audit.ndjson | jq .seq)" >>audit.ndjson`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			after, _ := c.Flags().GetInt64("after")
+			return p.withDatabase(c, func(ctx context.Context, db storage.Backend) error { return p.exportAudit(ctx, db, after) })
+		},
+	}
+	export.Flags().Int64("after", 0, "begin after the event of this seq")
+	return group("audit", "Read the audit log", export)
+}
+
+// eventView is an event as it is exported.
+type eventView struct {
+	Seq       int64             `json:"seq"`
+	ID        ident.EventID     `json:"id"`
+	Time      string            `json:"time"`
+	Event     audit.Name        `json:"event"`
+	Code      string            `json:"code"`
+	Outcome   audit.Outcome     `json:"outcome"`
+	Reason    string            `json:"reason,omitempty"`
+	Actor     audit.Actor       `json:"actor"`
+	Targets   []audit.Target    `json:"targets"`
+	IP        string            `json:"ip,omitempty"`
+	UserAgent string            `json:"user_agent,omitempty"`
+	Request   ident.RequestID   `json:"request_id,omitempty"`
+	Session   ident.SessionID   `json:"session_id,omitempty"`
+	Key       ident.APIKeyID    `json:"key_id,omitempty"`
+	Org       ident.OrgID       `json:"org_id,omitempty"`
+	Meta      map[string]string `json:"meta,omitempty"`
+}
+
+func eventViewOf(e audit.Event) eventView {
+	v := eventView{
+		Seq: e.Seq, ID: e.ID, Time: e.Time.UTC().Format(time.RFC3339Nano), Event: e.Name, Code: e.Name.Code(), Outcome: e.Outcome, Reason: e.Reason,
+		Actor: e.Actor, Targets: e.Targets, UserAgent: e.Origin.UserAgent, Request: e.Origin.Request,
+		Session: e.Session, Key: e.Key, Org: e.Org, Meta: e.Meta,
+	}
+	if v.Targets == nil {
+		v.Targets = []audit.Target{}
+	}
+	if e.Origin.IP.IsValid() {
+		v.IP = e.Origin.IP.String()
+	}
+	return v
+}
+
+func (p *process) exportAudit(ctx context.Context, db storage.Backend, after int64) error {
+	switch n, err := pending(ctx, db); {
+	case err != nil:
+		return err
+	case n > 0:
+		return fmt.Errorf("the database lacks %s; start the server once, or run tokenhouse migrate up", plural(n, "migration"))
+	}
+	out := bufio.NewWriter(p.Stdout)
+	lines := json.NewEncoder(out)
+	lines.SetEscapeHTML(false)
+	bar := p.progress("events")
+	for {
+		events, err := db.Audit().Export(ctx, after, exportBatch)
+		if err != nil {
+			return errors.Join(err, out.Flush())
+		}
+		for _, e := range events {
+			if err := lines.Encode(eventViewOf(e)); err != nil {
+				return err
+			}
+			after = e.Seq
+		}
+		bar.add(len(events))
+		if len(events) < exportBatch {
+			bar.done()
+			return out.Flush()
+		}
+	}
+}

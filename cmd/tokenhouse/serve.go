@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokenhouse/tokenhouse/internal/house"
+	"github.com/tokenhouse/tokenhouse/server"
+)
+
+func (p *process) serveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Run the server",
+		Long: `Runs the server until SIGTERM or Ctrl-C, which finish the requests in flight; a
+second one ends it at once. The first start in an empty database makes the first
+administrator and tells the credentials, once.
+
+What is meant for you goes to standard output, the log to standard error.`,
+		Example: `  tokenhouse serve --demo
+  TOKENHOUSE_ISSUER=https://tokens.example.com tokenhouse serve --config /etc/tokenhouse/tokenhouse.yaml`,
+		Annotations: map[string]string{"settings": "all"},
+		RunE: func(c *cobra.Command, _ []string) error {
+			conf, err := p.configuration(c)
+			if err != nil {
+				return err
+			}
+			return p.serve(c.Context(), conf)
+		},
+	}
+}
+
+// serve runs the server until ctx ends.
+func (p *process) serve(ctx context.Context, conf config) error {
+	log := conf.Log.logger(p.Stderr)
+	// Both listeners first: a port that is taken is told before anything is made.
+	public, err := listen(conf.Serve.Listen, house.Starting(), log)
+	if err != nil {
+		return err
+	}
+	defer public.server.Close()
+	ops, err := listen(conf.Serve.OpsListen, house.Starting(), log)
+	if err != nil {
+		return err
+	}
+	defer ops.server.Close()
+	failed := make(chan error, 2)
+	go func() { failed <- public.serve() }()
+	go func() { failed <- ops.serve() }()
+
+	env := p.env(log)
+	env.Patient = true
+	h, err := house.Open(ctx, conf.House, env)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil // stopped while waiting for the database
+		}
+		return err
+	}
+	first, err := h.FirstRun(ctx)
+	if err != nil {
+		return errors.Join(err, h.Close())
+	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	go func() { defer close(ended); h.Run(background) }()
+
+	public.become(h.Handler)
+	ops.become(h.Ops)
+	p.greet(conf, h, first)
+	log.Info("ready", "issuer", conf.House.Issuer, "listen", public.addr(), "ops_listen", ops.addr(), "database", h.Backend(), "version", version)
+
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	err = errors.Join(err, drain(h, conf.Serve.ShutdownTimeout, public, log))
+	stop()
+	<-ended
+	err = errors.Join(err, h.Close(), ops.server.Close())
+	log.Info("stopped")
+	return err
+}
+
+// drain tells the world to go elsewhere and finishes what is in flight.
+func drain(h *house.House, timeout time.Duration, public *listener, log *slog.Logger) error {
+	log.Info("stopping: finishing requests in flight", "timeout", timeout.String())
+	h.Drain()
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	if err := public.server.Shutdown(ctx); err != nil {
+		log.Warn("requests were cut off", "err", err)
+		return public.server.Close()
+	}
+	return nil
+}
+
+// listener is an address that answers from the start; what it answers changes
+// once the house is open.
+type listener struct {
+	net     net.Listener
+	server  *http.Server
+	handler atomic.Pointer[http.Handler]
+}
+
+func listen(addr string, before http.Handler, log *slog.Logger) (*listener, error) {
+	n, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%w; another server may be running, or choose another address with --listen or --ops-listen", err)
+	}
+	l := &listener{net: n}
+	l.become(before)
+	l.server = &http.Server{
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*l.handler.Load()).ServeHTTP(w, r) }),
+		ReadHeaderTimeout: server.ReadHeaderTimeout,
+		ReadTimeout:       server.ReadTimeout,
+		WriteTimeout:      server.WriteTimeout,
+		IdleTimeout:       server.IdleTimeout,
+		MaxHeaderBytes:    server.MaxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	return l, nil
+}
+
+func (l *listener) become(h http.Handler) { l.handler.Store(&h) }
+
+func (l *listener) addr() string { return l.net.Addr().String() }
+
+// serve returns nil after a Shutdown or Close.
+func (l *listener) serve() error {
+	if err := l.server.Serve(l.net); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,76 @@
+package house
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// How often the work in the background is done.
+const (
+	flushEvery   = 5 * time.Second
+	cleanupEvery = time.Minute
+	dueEvery     = 10 * time.Minute
+)
+
+// Run follows the log of changes and does the work in the background, until ctx
+// ends. There is no cron job beside it.
+func (h *House) Run(ctx context.Context) {
+	h.state.serving.Store(true)
+	defer h.state.serving.Store(false)
+	var all sync.WaitGroup
+	all.Go(func() { h.Feed.Run(ctx) })
+	all.Go(func() { h.every(ctx, flushEvery, "the use of API keys could not be stored", h.APIKeys.Flush) })
+	all.Go(func() { h.every(ctx, cleanupEvery, "expired rows could not be removed", h.cleanup) })
+	all.Go(func() { h.every(ctx, dueEvery, "keys that are due for rotation could not be marked", h.markDue) })
+	all.Wait()
+}
+
+// Tend does everything once that Run does again and again.
+func (h *House) Tend(ctx context.Context) error {
+	return errors.Join(h.Feed.Poll(ctx), h.APIKeys.Flush(ctx), h.cleanup(ctx), h.markDue(ctx))
+}
+
+// every does work at once and then at each interval. What fails is logged and
+// tried again.
+func (h *House) every(ctx context.Context, interval time.Duration, failure string, work func(context.Context) error) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		if err := work(ctx); err != nil && ctx.Err() == nil {
+			h.env.Logger.WarnContext(ctx, failure, "err", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// cleanup removes what stopped mattering, in small batches. The metric tells
+// for how long that has not worked.
+func (h *House) cleanup(ctx context.Context) error {
+	_, err := h.Sessions.Cleanup(ctx)
+	more := true
+	for err == nil && more && ctx.Err() == nil {
+		_, more, err = h.Logins.Prune(ctx)
+	}
+	now := h.env.Now()
+	if err == nil {
+		h.state.cleaned.Store(now.UnixMicro())
+	}
+	if at := h.state.cleaned.Load(); at != 0 {
+		h.Metrics.CleanupLag(now.Sub(time.UnixMicro(at)))
+	}
+	return err
+}
+
+func (h *House) markDue(ctx context.Context) error {
+	due, err := h.APIKeys.MarkDue(ctx)
+	if err == nil {
+		h.Metrics.RotationDue(due)
+	}
+	return err
+}

@@ -1,0 +1,63 @@
+package house
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tokenhouse/tokenhouse/audit"
+	"github.com/tokenhouse/tokenhouse/internal/changes"
+	"github.com/tokenhouse/tokenhouse/storage"
+	"github.com/tokenhouse/tokenhouse/storage/gormstore"
+)
+
+// retryDatabase is how long to wait between two attempts to reach the database.
+const retryDatabase = time.Second
+
+// OpenDatabase opens the database alone and leaves its schema as it is.
+func OpenDatabase(ctx context.Context, conf Config, env Env) (storage.Backend, error) {
+	return openDatabase(ctx, conf, env, func([]audit.Event, []changes.Change) {}, env.Hooks)
+}
+
+func openDatabase(ctx context.Context, conf Config, env Env, committed func([]audit.Event, []changes.Change), hooks gormstore.Hooks) (storage.Backend, error) {
+	db, err := storage.Open(ctx, conf.DatabaseURL(), gormstore.Options{
+		OnCommit: committed, Random: env.Random, Logger: env.Logger, MaxConns: int32(conf.Database.MaxConns), Hooks: hooks, //nolint:gosec // 2 to 1000, see Check
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = db.Ping(ctx)
+	for n := 0; err != nil && env.Patient && ctx.Err() == nil; n++ {
+		if n%10 == 0 {
+			env.Logger.WarnContext(ctx, "the database does not answer; trying again every second", "err", err)
+		}
+		retry := time.NewTimer(retryDatabase)
+		select {
+		case <-retry.C:
+		case <-ctx.Done():
+		}
+		retry.Stop()
+		err = db.Ping(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("the database does not answer: %w", err), db.Close())
+	}
+	return db, nil
+}
+
+// timed adds the metric of storage operations to the hooks.
+func (h *House) timed() gormstore.Hooks {
+	hooks := h.env.Hooks
+	if hooks.Timer != nil {
+		return hooks
+	}
+	hooks.Timer = func(operation string) func(error) {
+		began := h.env.Now()
+		return func(err error) { h.Metrics.StorageOperation(operation, err, h.env.Now().Sub(began)) }
+	}
+	return hooks
+}
+
+// Backend is "SQLite in data/tokenhouse.db" or the like: without a password.
+func (h *House) Backend() string { return describe(h.conf.DatabaseURL()) }

@@ -1,0 +1,235 @@
+package house
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/tokenhouse/tokenhouse/accounts"
+	"github.com/tokenhouse/tokenhouse/audit"
+	"github.com/tokenhouse/tokenhouse/internal/changes"
+	"github.com/tokenhouse/tokenhouse/internal/ident"
+	"github.com/tokenhouse/tokenhouse/internal/scope"
+	"github.com/tokenhouse/tokenhouse/internal/secret"
+	"github.com/tokenhouse/tokenhouse/keys/apikeys"
+	"github.com/tokenhouse/tokenhouse/keys/sealing"
+	"github.com/tokenhouse/tokenhouse/keys/signing"
+	"github.com/tokenhouse/tokenhouse/metrics"
+	"github.com/tokenhouse/tokenhouse/storage"
+	"github.com/tokenhouse/tokenhouse/storage/gormstore"
+	"github.com/tokenhouse/tokenhouse/tokens"
+)
+
+// Env is what a house needs from outside. Now and Random are required.
+type Env struct {
+	Now    func() time.Time
+	Random io.Reader
+	Logger *slog.Logger // slog.Default where nil
+	Build  Build        // for the metrics
+	// Patient waits for a database that does not answer yet, until the context
+	// ends, instead of failing at once.
+	Patient bool
+	// Hooks watch or disturb the database; tests use them.
+	Hooks gormstore.Hooks
+}
+
+// Build is what runs.
+type Build struct{ Version, Revision string }
+
+// House is a whole token server. Handler and Ops answer HTTP; the services are
+// for the command line and for tests.
+type House struct {
+	Handler http.Handler // public
+	Ops     http.Handler // metrics and health
+
+	DB        storage.Backend
+	Feed      *changes.Feed
+	Ring      *signing.Ring
+	Directory *accounts.Directory
+	People    *accounts.People
+	Logins    *accounts.Authenticator
+	Sessions  *tokens.Service
+	APIKeys   *apikeys.Service
+	Metrics   *metrics.Set
+
+	conf  Config
+	env   Env
+	parts parts
+	state state
+}
+
+// parts are what several services share.
+type parts struct {
+	catalogue   scope.Catalogue
+	secrets     *sealing.Secrets
+	keeper      sealing.Keeper
+	masterKey   string // where the master key came from, in words
+	hasher      *accounts.Hasher
+	revocations *tokens.Revocations
+	revoked     *tokens.RevocationFeed
+}
+
+// Open builds the house from the ground up. The database is migrated, and what
+// a new one needs is made. Close it; and Run it, unless it lives shortly.
+func Open(ctx context.Context, conf Config, env Env) (*House, error) {
+	if env.Logger == nil {
+		env.Logger = slog.Default()
+	}
+	h := &House{conf: conf, env: env}
+	for _, build := range []func(context.Context) error{
+		h.openVault,     // the master key, which seals what lies in the database
+		h.openDatabase,  // and brings its schema up
+		h.openSecrets,   // peppers and MAC keys; the ring of signing keys
+		h.buildAccounts, // people, organisations, roles, logins
+		h.buildTokens,   // sessions, refresh families, revocations
+		h.buildAPIKeys,
+		h.follow,      // the log of changes, once everyone who listens is there
+		h.buildServer, // HTTP on top of everything
+	} {
+		if err := build(ctx); err != nil {
+			if h.DB != nil {
+				err = errors.Join(err, h.DB.Close())
+			}
+			return nil, err
+		}
+	}
+	return h, nil
+}
+
+// openVault finds the master key and says what permissions exist.
+func (h *House) openVault(context.Context) (err error) {
+	if h.parts.catalogue, err = accounts.NewCatalogue(h.conf.Accounts.Permissions...); err != nil {
+		return fmt.Errorf("permissions: %w", err)
+	}
+	key, note, err := h.conf.masterKey(h.env.Random)
+	if err != nil {
+		return err
+	}
+	h.parts.masterKey = note
+	h.parts.keeper, err = sealing.NewLocal(key)
+	return err
+}
+
+// openDatabase also makes the feed and the metrics, because both hear of every
+// commit.
+func (h *House) openDatabase(ctx context.Context) (err error) {
+	h.Metrics = metrics.New(metrics.Config{
+		Version: h.env.Build.Version, Revision: h.env.Build.Revision, Routes: routes(), SigningKeys: h.signingKeys,
+	})
+	h.Feed = &changes.Feed{Now: h.env.Now, Logger: h.env.Logger, Observe: h.Metrics.Propagated}
+	h.DB, err = openDatabase(ctx, h.conf, h.env, h.committed, h.timed())
+	if err != nil {
+		return err
+	}
+	h.Feed.Log = h.DB.Changes()
+	return h.DB.Migrate(ctx)
+}
+
+// committed hears of every commit of this process, once, before its caller is
+// answered: what was revoked is refused from then on.
+func (h *House) committed(events []audit.Event, cs []changes.Change) {
+	h.Metrics.Observe(events)
+	h.Feed.Publish(cs...)
+}
+
+func (h *House) openSecrets(ctx context.Context) error {
+	h.parts.secrets = &sealing.Secrets{Store: h.DB.SealedSecrets(), Keeper: h.parts.keeper, Now: h.env.Now, Random: h.env.Random}
+	if err := h.parts.secrets.Load(ctx); err != nil {
+		return err
+	}
+	h.Ring = &signing.Ring{Store: h.DB.SigningKeys(), Keeper: h.parts.keeper, Now: h.env.Now, Random: h.env.Random, Logger: h.env.Logger}
+	return h.Ring.Load(ctx)
+}
+
+// directorySize is how many standings are kept in memory.
+const directorySize = 20_000
+
+func (h *House) buildAccounts(context.Context) error {
+	h.Directory = accounts.NewDirectory(h.DB.Accounts(), h.parts.catalogue, directorySize, h.Feed.Fresh)
+	h.parts.hasher = &accounts.Hasher{Random: h.env.Random, Now: h.env.Now, Inflight: h.Metrics.Hashing, Waited: h.Metrics.HashWaited}
+	delay := h.conf.Accounts.LoginFailureDelay
+	h.Logins = &accounts.Authenticator{
+		Store: h.DB.Logins(), Users: h.DB.Accounts(), Hasher: h.parts.hasher, Secrets: h.parts.secrets,
+		Answer: h.answer, RefusalTime: delay, Now: h.env.Now, Random: h.env.Random,
+	}
+	h.People = &accounts.People{
+		Store: h.DB.Accounts(), Recorder: h.DB.Recorder(), Hasher: h.parts.hasher, Prover: h.Logins, Catalogue: h.parts.catalogue,
+		Policy: accounts.Policy{MinLength: h.conf.Accounts.PasswordMinLength}, TokenTTL: MaxAccessTTL,
+		Answer: h.answer, RegisterTime: delay, Now: h.env.Now, Random: h.env.Random,
+	}
+	return nil
+}
+
+// answer waits until at, so that how long a refusal took tells nothing.
+func (h *House) answer(ctx context.Context, at time.Time) error {
+	wait := time.NewTimer(at.Sub(h.env.Now()))
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (h *House) buildTokens(context.Context) error {
+	t := h.conf.Tokens
+	h.parts.revocations = &tokens.Revocations{Now: h.env.Now}
+	h.Sessions = &tokens.Service{
+		Store: h.DB.Sessions(), MACs: purpose{h.parts.secrets, sealing.RefreshMAC}, Now: h.env.Now, Random: h.env.Random,
+		Policy:       tokens.Policy{Grace: explicit(t.RefreshGrace), Cooldown: explicit(t.RefreshCooldown), Idle: t.RefreshIdle, Absolute: t.RefreshAbsolute},
+		MaxAccessTTL: MaxAccessTTL, Revocations: h.parts.revocations, Fresh: h.Feed.Fresh,
+		Observe: func(r tokens.Result) { h.Metrics.Refreshed(string(r)) },
+	}
+	h.parts.revoked = &tokens.RevocationFeed{
+		Signer: h.Ring, Issuer: h.conf.Issuer, Entries: h.parts.revocations.Entries, Now: h.env.Now, Fresh: h.Feed.Fresh,
+	}
+	return nil
+}
+
+func (h *House) buildAPIKeys(context.Context) error {
+	h.APIKeys = &apikeys.Service{
+		Store: h.DB.APIKeys(), Peppers: h.parts.secrets, Owners: owners{h.Directory}, Catalogue: h.parts.catalogue,
+		Prefix: h.conf.APIKeys.Prefix, Fresh: h.Feed.Fresh, Now: h.env.Now, Random: h.env.Random, Observe: h.Metrics.APIKeyVerified,
+	}
+	return nil
+}
+
+// follow subscribes everyone who must hear of changes, then starts the feed.
+func (h *House) follow(ctx context.Context) error {
+	for _, s := range []changes.Subscriber{
+		h.parts.revocations, // first: the feed of revocations reads it
+		h.parts.revoked,
+		h.Directory,
+		h.APIKeys,
+		h.Ring,
+	} {
+		h.Feed.Subscribe(s)
+	}
+	return h.Feed.Start(ctx)
+}
+
+// Operator is the command line acting in an organisation; the empty one stands
+// for the deployment as a whole.
+func (h *House) Operator(org ident.OrgID) ident.Caller {
+	return ident.OperatorOf(org, h.parts.catalogue.All())
+}
+
+// SetupURL is the address of the set-up page for a link's token.
+func (h *House) SetupURL(token secret.Plain) string {
+	return h.conf.Issuer + "/setup?token=" + token.Reveal()
+}
+
+// Close stores what was counted in memory and closes the database.
+func (h *House) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	return errors.Join(h.APIKeys.Close(ctx), h.DB.Close())
+}
+
+// closeTimeout bounds the last writes.
+const closeTimeout = 5 * time.Second

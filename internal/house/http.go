@@ -1,0 +1,142 @@
+package house
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/tokenhouse/tokenhouse/internal/fault"
+	"github.com/tokenhouse/tokenhouse/keys/sealing"
+	"github.com/tokenhouse/tokenhouse/oauth"
+	"github.com/tokenhouse/tokenhouse/server"
+	"github.com/tokenhouse/tokenhouse/server/demo"
+	"github.com/tokenhouse/tokenhouse/server/pages"
+	"github.com/tokenhouse/tokenhouse/tokens"
+	"github.com/tokenhouse/tokenhouse/tokens/verify"
+)
+
+// state is what changes while the house stands.
+type state struct {
+	ops     *server.Ops
+	serving atomic.Bool  // Run follows the log of changes
+	cleaned atomic.Int64 // unix microseconds of the last complete cleanup
+}
+
+// readyTimeout bounds the question whether the database answers.
+const readyTimeout = 2 * time.Second
+
+// buildServer puts HTTP on top of everything.
+func (h *House) buildServer(context.Context) error {
+	minter := &tokens.Minter{
+		Signer: h.Ring, Issuer: h.conf.Issuer, Audience: h.conf.audience(), Now: h.env.Now, Random: h.env.Random,
+		Cutoff: h.parts.revocations.Cutoff,
+	}
+	provider := &oauth.Provider{
+		Store: h.DB.Exchanges(), Logins: h.Logins, Sessions: h.Sessions, Directory: h.Directory, Minter: minter,
+		Now: h.env.Now, Random: h.env.Random, Observe: h.Metrics.TokenIssued,
+	}
+	s := &server.Server{
+		Config: server.Config{
+			Issuer: h.conf.Issuer, TrustedProxies: h.conf.HTTP.TrustedProxies, CORSOrigins: h.conf.HTTP.CORSOrigins,
+			AccessTTL: h.conf.Tokens.AccessTTL, RefreshTTL: h.conf.Tokens.RefreshIdle,
+			APIKeyPrefix: h.conf.APIKeys.Prefix, Registration: h.conf.Accounts.Registration == RegistrationOpen,
+		},
+		Services: server.Services{
+			People: h.People, Logins: h.Logins, Directory: h.Directory, Sessions: h.Sessions, APIKeys: h.APIKeys,
+			Ring: h.Ring, Feed: h.parts.revoked, OAuth: provider,
+			Session: oauth.SessionClient(h.conf.Tokens.SessionTTL), API: oauth.APIClient(h.conf.Tokens.AccessTTL),
+			Audit: h.DB.Audit(), Recorder: h.DB.Recorder(),
+		},
+		Tokens:  h.verifier(),
+		Cursors: purpose{h.parts.secrets, sealing.CursorKey},
+		Mounts:  h.mounts(),
+		Observe: server.Observer{Request: h.Metrics.Request, Credential: h.Metrics.Verified},
+		Log:     h.env.Logger, Now: h.env.Now, Random: h.env.Random,
+	}
+	public, err := s.Handler()
+	if err != nil {
+		return err
+	}
+	h.Handler = public
+	h.state.ops = &server.Ops{Metrics: h.Metrics.Handler(), Ready: h.ready, Pprof: h.conf.HTTP.Pprof}
+	h.Ops = h.state.ops.Handler()
+	return nil
+}
+
+// verifier judges access tokens with the ring's own keys.
+func (h *House) verifier() *verify.Verifier {
+	return &verify.Verifier{
+		Issuer: h.conf.Issuer, Audience: h.conf.audience(), Keys: verify.Lookup(h.Ring.PublicKey),
+		Revoked: revokedTokens{h.Sessions}, Now: h.env.Now,
+	}
+}
+
+// mounts are the handlers of other packages under our routes.
+func (h *House) mounts() []server.Mount {
+	setup := &pages.Setup{People: h.People, MinLength: h.conf.Accounts.PasswordMinLength, Origin: server.OriginOf, Log: h.env.Logger}
+	out := []server.Mount{
+		{Method: http.MethodGet, Path: "/setup", Handler: http.HandlerFunc(setup.Show), Public: true},
+		{Method: http.MethodPost, Path: "/setup", Handler: http.HandlerFunc(setup.Submit), Public: true},
+		{Method: http.MethodGet, Path: "/setup/style.css", Handler: http.HandlerFunc(setup.Style), Public: true},
+	}
+	if !h.conf.HTTP.Demo {
+		return out
+	}
+	resource := (&demo.Resource{
+		Issuer: h.conf.Issuer, Audience: h.conf.audience(), Transport: demo.Within(func() http.Handler { return h.Handler }),
+		Cookies: []string{server.AccessCookie(strings.HasPrefix(h.conf.Issuer, "https://"))},
+		Revoked: revokedTokens{h.Sessions}, Now: h.env.Now, Random: h.env.Random,
+	}).Handler()
+	for _, r := range demo.Routes() {
+		out = append(out, server.Mount{Method: r.Method, Path: r.Path, Handler: resource})
+	}
+	return out
+}
+
+// routes are the templates of everything that may be served, for the metrics.
+func routes() []string {
+	out := append(server.RouteTemplates(), "/setup", "/setup/style.css")
+	for _, r := range demo.Routes() {
+		out = append(out, r.Path)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// ready answers nil while requests can be served.
+func (h *House) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	switch {
+	case !h.state.serving.Load():
+		return errors.New("the server is starting")
+	case !h.Feed.Fresh():
+		return fault.New(fault.Unavailable, "The log of changes is silent.")
+	}
+	return h.DB.Ping(ctx)
+}
+
+// Drain makes the house say that it is not ready, so that load balancers send
+// nobody new.
+func (h *House) Drain() { h.state.ops.Drain() }
+
+// Starting answers for the operations listener until a house is open: alive,
+// and not ready.
+func Starting() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("Cache-Control", "no-store")
+		if r.URL.Path == "/healthz" {
+			_, _ = io.WriteString(w, "ok\n") // the prober may be gone
+			return
+		}
+		w.Header().Set("Retry-After", "1")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(w, "starting\n")
+	})
+}
