@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"time"
-	"unicode/utf8"
 
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
@@ -46,12 +45,9 @@ type Attempt struct {
 	Origin     ident.Origin
 }
 
-// The longest password and identifier that are looked at. Longer ones are
-// refused before anything is computed (SEC-LOG-14).
-const (
-	maxPasswordLength   = 1024 // characters
-	maxIdentifierLength = 1024 // bytes
-)
+// maxIdentifier is the longest identifier that is looked at, in bytes. No
+// account has one as long.
+const maxIdentifier = 1024
 
 // Verified is a right password of an active user whose attempt is still to be
 // settled: within 30 seconds, in the transaction that opens the session (see
@@ -111,20 +107,14 @@ func (a *Authenticator) refused(ctx context.Context, start time.Time, err error)
 
 func (p Attempt) check() error {
 	var fields []fault.Field
-	refuse := func(name, detail string) { fields = append(fields, fault.Field{Name: name, Detail: detail}) }
 	switch {
 	case p.Identifier == "":
-		refuse("email", "must not be empty")
-	case len(p.Identifier) > maxIdentifierLength:
-		refuse("email", "is too long")
+		fields = append(fields, fault.Field{Name: "email", Detail: "must not be empty"})
+	case len(p.Identifier) > maxIdentifier:
+		fields = append(fields, fault.Field{Name: "email", Detail: "must have at most 1024 bytes"})
 	}
-	switch password := p.Password.Reveal(); {
-	case password == "":
-		refuse("password", "must not be empty")
-	case !utf8.ValidString(password):
-		refuse("password", "must be valid UTF-8")
-	case utf8.RuneCountInString(password) > maxPasswordLength:
-		refuse("password", "must have at most 1024 characters")
+	if err := Presentable("password", p.Password.Reveal()); err != nil {
+		fields = append(fields, fault.Of(err).Fields...)
 	}
 	if len(fields) > 0 {
 		return fault.Refusals(fields)
