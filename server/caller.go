@@ -163,10 +163,8 @@ func result(err error) string {
 		return "ok"
 	case f.Code == fault.Unavailable || f.Code == fault.Internal:
 		return "unavailable"
-	case f.Reason == verify.ErrExpired.Reason || f.Reason == verify.ErrRevoked.Reason:
+	case reasonTexts[f.Reason] != "":
 		return f.Reason
-	case f.Reason == verify.ErrNoOrg.Reason:
-		return "missing_org"
 	default:
 		return "invalid"
 	}

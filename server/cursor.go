@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/base64"
+	"strings"
 
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
@@ -38,7 +39,7 @@ func sealCursor(keys CursorKeys, l list, before string) string {
 
 // openCursor returns the item after which l continues.
 func openCursor(keys CursorKeys, l list, cursor string) (string, error) {
-	if len(cursor) > maxCursor {
+	if len(cursor) > maxCursor || strings.ContainsAny(cursor, "\r\n") { // which base64 would skip
 		return "", fault.InvalidCursor
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)

@@ -59,9 +59,9 @@ var wires = map[fault.Code]wire{
 // Reasons of an InvalidToken fault that have a text of their own in the error
 // member.
 var reasonTexts = map[string]string{
-	"expired":        verify.ErrExpired.Text,
-	"revoked":        verify.ErrRevoked.Text,
-	"missing_org_id": verify.ErrNoOrg.Text,
+	verify.ErrExpired.Reason: verify.ErrExpired.Text,
+	verify.ErrRevoked.Reason: verify.ErrRevoked.Text,
+	verify.ErrNoOrg.Reason:   verify.ErrNoOrg.Text,
 }
 
 // problem is the body of every 4xx and 5xx: RFC 9457, and the members that the
