@@ -26,11 +26,10 @@ type Session struct {
 	Device          *http.Cookie
 }
 
-func newClient(t testing.TB, base string, transport http.RoundTripper) *Client {
+func newClient(t testing.TB, base string) *Client {
 	return &Client{
 		t: t, base: base, headers: http.Header{"User-Agent": {"housetest"}},
 		http: &http.Client{
-			Transport:     transport,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
