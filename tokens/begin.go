@@ -20,7 +20,6 @@ func (s *Service) Begin(tx FamilyTx, now time.Time, o Opening) (Family, secret.P
 		ID: cmp.Or(o.ID, ident.NewSessionID(now, s.Random)), User: o.User, Org: o.Org, Client: o.Client, Method: o.Method,
 		CreatedAt: now, ExpiresAt: now.Add(cmp.Or(o.TTL, s.Policy.withDefaults().Absolute)), Refreshable: o.Refreshable,
 		Seen:   Seen{At: now, IP: o.Origin.IP, UserAgent: o.Origin.UserAgent},
-		Chain:  Chain{GenerationAt: now},
 		Holder: Holder{Network: networkOf(o.Origin.IP), Agent: textDigest(o.Origin.UserAgent), Proof: textDigest(o.Proof), Proven: o.Proof != ""},
 	}
 	if err := tx.InsertFamily(f); err != nil {

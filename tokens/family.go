@@ -36,7 +36,8 @@ type Ended struct {
 	Reason string // "logout", "signed_out", "signed_out_everywhere", "reuse_detected", "user_disabled", "password_changed", …
 }
 
-// Seen is the last time the family was served, within a minute, and from where.
+// Seen is the last time the current generation was handed out to its holder,
+// within half a minute, and from where.
 type Seen struct {
 	At        time.Time
 	IP        netip.Addr
@@ -46,12 +47,11 @@ type Seen struct {
 // Chain is where a family stands in the row of its refresh tokens, which are
 // numbered by generation from 0.
 type Chain struct {
-	Generation   uint32    // the newest one: "cur"
-	GenerationAt time.Time // when cur was first handed out
-	LastUsed     uint32    // the one that was rotated last; 0 also before that
-	PreviousAt   time.Time // when LastUsed had last been handed out
-	RetryKey     Digest    // of the Idempotency-Key of the request that made cur
-	Contested    Contested
+	Generation uint32    // the newest one: "cur"; last handed out at Seen.At
+	LastUsed   uint32    // the one that was rotated last; 0 also before that
+	PreviousAt time.Time // when LastUsed had last been handed out
+	RetryKey   Digest    // of the Idempotency-Key of the request that made cur
+	Contested  Contested
 }
 
 // Contested are generations that two parties may hold: each was handed out,

@@ -9,7 +9,7 @@ import (
 
 // touch is how old Family.Seen may get before a refresh that changes nothing
 // else writes it: a burst of repeated requests costs no writes.
-const touch = time.Minute
+const touch = 15 * time.Second
 
 // presentation is one generation of a family coming in.
 type presentation struct {
@@ -53,9 +53,10 @@ func judge(f Family, p presentation, now time.Time, pol Policy) verdict {
 	case p.Generation > c.Generation:
 		return verdict{Stale, f}
 
-	// 3. Several requests of the holder at once.
-	case cur && same && now.Sub(c.GenerationAt) < pol.Cooldown:
-		return verdict{Replayed, f.served(p, now)}
+	// 3. Several requests of the holder at once. Seen stays: whoever asks without
+	// end is given a new one from time to time.
+	case cur && same && now.Sub(f.Seen.At) < pol.Cooldown:
+		return verdict{Replayed, f}
 	// 4. The ordinary case.
 	case cur:
 		return verdict{Rotated, f.rotated(p, now)}
@@ -73,6 +74,8 @@ func judge(f Family, p presentation, now time.Time, pol Policy) verdict {
 	case same && f.bound(), lastUsed && p.RetryKey != Digest{} && p.RetryKey == c.RetryKey:
 		return verdict{Replayed, f.served(p, now)}
 	// 8. A lost reply, retried from the next network.
+	case grace && roams && now.Sub(f.Seen.At) < pol.Cooldown:
+		return verdict{Roaming, f} // a straggler from the old network does not take the new one's place
 	case grace && roams:
 		return verdict{Roaming, f.served(p, now)}
 	// 9. A move, or a theft: whether the contested one shows up will tell.
@@ -102,18 +105,28 @@ func (f Family) sameHolder(p presentation) bool {
 }
 
 // withinGrace reports whether a lost reply of a moment ago explains g. For the
-// last one used that counts from when its successor was handed out, for the one
-// before from when the last one used was. Older ones are not explained.
+// last one used that counts from when the current one was last handed out in
+// reply to it, for the one used before from when the last one used was. Older
+// ones are not explained.
 func (f Family) withinGrace(g uint32, now time.Time, pol Policy) bool {
 	c := f.Chain
 	switch {
 	case g == c.LastUsed:
-		return now.Sub(c.GenerationAt) < pol.Grace
-	case g+1 == c.LastUsed:
+		return now.Sub(f.Seen.At) < pol.Grace
+	case c.LastUsed > 0 && g == c.usedBefore():
 		return now.Sub(c.PreviousAt) < pol.Grace
 	default:
 		return false
 	}
+}
+
+// usedBefore is the generation that was in use before the last used one. Those
+// in between were contested and never used.
+func (c Chain) usedBefore() uint32 {
+	if !c.Contested.At.IsZero() && c.Contested.To+1 == c.LastUsed {
+		return c.Contested.From - 1
+	}
+	return c.LastUsed - 1
 }
 
 // handedOut is when the client last got generation g, as far as is known: for
@@ -166,7 +179,6 @@ func (f Family) disputed(p presentation, now time.Time) Family {
 
 func (f Family) advanced(p presentation, now time.Time) Family {
 	f.Chain.Generation++
-	f.Chain.GenerationAt = now
 	f.Chain.RetryKey = p.RetryKey
 	f = f.heldBy(p)
 	f.Seen = sightingOf(p, now)

@@ -43,7 +43,7 @@ func (s sessions) Family(ctx context.Context, id ident.SessionID) (tokens.Family
 // advance is every column a refresh may change. It names the version it
 // expects, so that of two who read the same family one changes it.
 const advance = `UPDATE sessions SET version = version + 1,
-	generation = ?, generation_at = ?, last_used = ?, previous_at = ?, retry_key = ?,
+	generation = ?, last_used = ?, previous_at = ?, retry_key = ?,
 	contested_from = ?, contested_to = ?, contested_at = ?, contested_agent = ?,
 	network = ?, agent = ?, proven = ?, seen_at = ?, ip = ?, user_agent = ?
 	WHERE id = ? AND version = ? AND generation = ? AND revoked_at = 0`
@@ -52,7 +52,7 @@ func (s sessions) Advance(ctx context.Context, prev, next tokens.Family, events 
 	r := sessionRowOf(next)
 	c, h, n := r.Chain, r.Holder, r.Seen
 	args := []any{
-		c.Generation, c.GenerationAt, c.LastUsed, c.PreviousAt, c.RetryKey, c.ContestedFrom, c.ContestedTo, c.ContestedAt, c.ContestedAgent,
+		c.Generation, c.LastUsed, c.PreviousAt, c.RetryKey, c.ContestedFrom, c.ContestedTo, c.ContestedAt, c.ContestedAgent,
 		h.Network, h.Agent, h.Proven, n.SeenAt, n.IP, n.UserAgent, r.ID, prev.Version, prev.Chain.Generation,
 	}
 	if len(events) == 0 && s.db.read.Name() == "postgres" {
@@ -232,7 +232,6 @@ type sessionRow struct {
 
 type sessionChain struct {
 	Generation     uint32
-	GenerationAt   int64
 	LastUsed       uint32
 	PreviousAt     int64
 	RetryKey       []byte
@@ -268,7 +267,7 @@ func sessionRowOf(f tokens.Family) sessionRow {
 		ID: string(f.ID), User: string(f.User), Org: string(f.Org), Client: string(f.Client), Method: f.Method,
 		Created: micros(f.CreatedAt), Expires: micros(f.ExpiresAt), Refreshable: f.Refreshable, Version: f.Version,
 		Chain: sessionChain{
-			Generation: c.Generation, GenerationAt: micros(c.GenerationAt), LastUsed: c.LastUsed, PreviousAt: micros(c.PreviousAt), RetryKey: digestBytes(c.RetryKey),
+			Generation: c.Generation, LastUsed: c.LastUsed, PreviousAt: micros(c.PreviousAt), RetryKey: digestBytes(c.RetryKey),
 			ContestedFrom: c.Contested.From, ContestedTo: c.Contested.To, ContestedAt: micros(c.Contested.At), ContestedAgent: digestBytes(c.Contested.Agent),
 		},
 		Holder: sessionHolder{Network: f.Holder.Network, Agent: digestBytes(f.Holder.Agent), Proof: digestBytes(f.Holder.Proof), Proven: f.Holder.Proven},
@@ -287,7 +286,7 @@ func (r sessionRow) domain() (tokens.Family, error) {
 		ID: ident.SessionID(r.ID), User: ident.UserID(r.User), Org: ident.OrgID(r.Org), Client: ident.ClientID(r.Client), Method: r.Method,
 		CreatedAt: timeOf(r.Created), ExpiresAt: timeOf(r.Expires), Refreshable: r.Refreshable, Version: r.Version,
 		Chain: tokens.Chain{
-			Generation: c.Generation, GenerationAt: timeOf(c.GenerationAt), LastUsed: c.LastUsed, PreviousAt: timeOf(c.PreviousAt), RetryKey: digestOf(c.RetryKey),
+			Generation: c.Generation, LastUsed: c.LastUsed, PreviousAt: timeOf(c.PreviousAt), RetryKey: digestOf(c.RetryKey),
 			Contested: tokens.Contested{From: c.ContestedFrom, To: c.ContestedTo, At: timeOf(c.ContestedAt), Agent: digestOf(c.ContestedAgent)},
 		},
 		Holder: tokens.Holder{Network: r.Holder.Network, Agent: digestOf(r.Holder.Agent), Proof: digestOf(r.Holder.Proof), Proven: r.Holder.Proven},

@@ -13,7 +13,6 @@ CREATE TABLE sessions (
 	refreshable     boolean NOT NULL,
 	version         bigint  NOT NULL,
 	generation      bigint  NOT NULL,
-	generation_at   bigint  NOT NULL,
 	last_used       bigint  NOT NULL,
 	previous_at     bigint  NOT NULL,
 	retry_key       bytea   NOT NULL,

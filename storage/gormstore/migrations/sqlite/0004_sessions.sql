@@ -13,7 +13,6 @@ CREATE TABLE sessions (
 	refreshable     INTEGER NOT NULL,
 	version         INTEGER NOT NULL,
 	generation      INTEGER NOT NULL,
-	generation_at   INTEGER NOT NULL,
 	last_used       INTEGER NOT NULL,
 	previous_at     INTEGER NOT NULL,
 	retry_key       BLOB    NOT NULL,
