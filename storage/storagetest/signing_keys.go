@@ -1,0 +1,115 @@
+package storagetest
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"errors"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/tokenhouse/tokenhouse/audit"
+	"github.com/tokenhouse/tokenhouse/internal/changes"
+	"github.com/tokenhouse/tokenhouse/internal/fault"
+	"github.com/tokenhouse/tokenhouse/keys/sealing"
+	"github.com/tokenhouse/tokenhouse/keys/signing"
+)
+
+func signingKey(t *testing.T, id, algorithm string, state signing.State, at time.Time) signing.Key {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signing.Key{
+		ID: id, Algorithm: algorithm, State: state, CreatedAt: at, ActivatedAt: at.Add(time.Second), RetiredAt: at.Add(time.Hour),
+		Public: jose.JSONWebKey{Key: &private.PublicKey, KeyID: id, Algorithm: algorithm, Use: "sig"}, Sealed: []byte{0, 1, 255},
+	}
+}
+
+// signingKeys: keys come back as they were stored, oldest first, with one
+// active key for each algorithm.
+func signingKeys(t *testing.T, f *fixture) {
+	store := f.SigningKeys()
+	add := func(k signing.Key) error {
+		return store.InTx(t.Context(), func(tx signing.Tx) error {
+			return errors.Join(tx.AddSigningKey(k), tx.Record(audit.Event{Time: f.now, Name: audit.SigningKeyAdded}), tx.Announce(changes.Change{Kind: changes.SigningKeys, At: f.now}))
+		})
+	}
+	young, old := signingKey(t, "young", "ES256", signing.Active, f.now), signingKey(t, "old", "ES256", signing.Retiring, f.now.Add(-time.Hour))
+	for _, k := range []signing.Key{young, old} {
+		if err := add(k); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, k := range map[string]signing.Key{
+		"a second active key of ES256": signingKey(t, "second", "ES256", signing.Active, f.now),
+		"a key of a taken id":          signingKey(t, "young", "RS256", signing.Active, f.now),
+	} {
+		if err := add(k); !errors.Is(err, fault.Conflict) {
+			t.Errorf("%s: %v; want Conflict", name, err)
+		}
+	}
+	if err := add(signingKey(t, "other", "RS256", signing.Active, f.now.Add(time.Second))); err != nil {
+		t.Errorf("an active key of another algorithm: %v", err)
+	}
+	got, err := store.SigningKeys(t.Context())
+	if err != nil || len(got) != 3 {
+		t.Fatalf("%d keys, %v; want 3", len(got), err)
+	}
+	if got[2].ID != "other" {
+		t.Errorf("the youngest key is %s", got[2].ID)
+	}
+	for i, want := range []signing.Key{old, young} {
+		g, _ := got[i].Public.MarshalJSON()
+		w, err := want.Public.MarshalJSON()
+		if err != nil || string(g) != string(w) {
+			t.Errorf("public key %s became %s, %v", w, g, err)
+		}
+		got[i].Public, want.Public = jose.JSONWebKey{}, jose.JSONWebKey{}
+		if !reflect.DeepEqual(got[i], want) {
+			t.Errorf("key changed in storage:\n got %+v\nwant %+v", got[i], want)
+		}
+	}
+	if n := len(f.committed()); n != 3 {
+		t.Errorf("%d events of 3 commits: what failed was recorded", n)
+	}
+}
+
+// sealedSecrets: all are added or none, once.
+func sealedSecrets(t *testing.T, f *fixture) {
+	store := f.SealedSecrets()
+	one := sealing.Sealed{Purpose: sealing.RefreshMAC, ID: 1, Sealed: []byte{0, 1, 255}, CreatedAt: f.now}
+	two := sealing.Sealed{Purpose: sealing.CursorKey, ID: 2, Sealed: []byte("x"), CreatedAt: f.now}
+	if err := store.AddSealedSecrets(t.Context(), []sealing.Sealed{one}); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.AddSealedSecrets(t.Context(), []sealing.Sealed{two, one}); !errors.Is(err, fault.Conflict) {
+		t.Errorf("one of two is there: %v; want Conflict", err)
+	}
+	if got, err := store.SealedSecrets(t.Context()); err != nil || !reflect.DeepEqual(got, []sealing.Sealed{one}) {
+		t.Errorf("secrets = %+v, %v; want the first only", got, err)
+	}
+	var wg sync.WaitGroup
+	errs := make([]error, 8)
+	for i := range errs {
+		wg.Go(func() { errs[i] = store.AddSealedSecrets(t.Context(), []sealing.Sealed{two}) })
+	}
+	wg.Wait()
+	won := 0
+	for _, err := range errs {
+		switch {
+		case err == nil:
+			won++
+		case !errors.Is(err, fault.Conflict):
+			t.Error(err)
+		}
+	}
+	if won != 1 {
+		t.Errorf("%d of %d that raced added it; want 1", won, len(errs))
+	}
+}
