@@ -1,0 +1,211 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tokenhouse/tokenhouse/internal/house"
+	"github.com/tokenhouse/tokenhouse/internal/secret"
+)
+
+const (
+	adminEmail    = "admin@example.com"
+	adminPassword = "correct horse battery staple"
+	userPassword  = "another long passphrase"
+)
+
+// loopback is where the tests' requests come from.
+var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+
+// rig is a whole house behind a real listener, on SQLite, with a clock that the
+// test moves.
+type rig struct {
+	t     testing.TB
+	house *house.House
+	url   string
+	log   *lockedBuffer
+
+	mu  sync.Mutex
+	now time.Time
+}
+
+// lockedBuffer is a log that is read while it is written.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (g *rig) Now() time.Time {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.now
+}
+
+// advance moves the clock; the change feed is polled, so that it is not silent.
+func (g *rig) advance(d time.Duration) {
+	g.t.Helper()
+	g.mu.Lock()
+	g.now = g.now.Add(d)
+	g.mu.Unlock()
+	if err := g.house.Feed.Poll(context.Background()); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// start opens a house with its administrator. change may alter the configuration.
+func start(t testing.TB, change ...func(*house.Config)) *rig {
+	t.Helper()
+	g := &rig{t: t, now: time.Date(2030, 1, 31, 12, 0, 0, 0, time.UTC), log: &lockedBuffer{}}
+	conf := house.Defaults()
+	conf.DataDir = t.TempDir()
+	conf.Accounts.LoginFailureDelay = 0
+	conf.HTTP.Demo = true
+	conf.Sealing.MasterKey = secret.Of(strings.Repeat("ab", 32))
+	conf.Admin = house.Admin{Email: adminEmail, Password: secret.Of(adminPassword)}
+	for _, c := range change {
+		c(&conf)
+	}
+	h, err := house.Open(context.Background(), conf, house.Env{Now: g.Now, Random: rand.Reader, Logger: slog.New(slog.NewJSONHandler(g.log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.house = h
+	if _, err := h.FirstRun(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	web := httptest.NewServer(h.Handler)
+	t.Cleanup(func() {
+		web.Close()
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	g.url = web.URL
+	return g
+}
+
+// answer is a reply, read to its end.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+	json   map[string]any // where the body is a JSON object
+}
+
+func (a answer) text(name string) string {
+	s, _ := a.json[name].(string)
+	return s
+}
+
+// cookie returns the first Set-Cookie of that name; nil where there is none.
+func (a answer) cookie(name string) *http.Cookie {
+	for _, c := range (&http.Response{Header: a.header}).Cookies() {
+		if c.Name == name {
+			return c
+		}
+	}
+	return nil
+}
+
+// do sends one request. headers are pairs; a body is sent as JSON unless they
+// say otherwise.
+func (g *rig) do(method, path, body string, headers ...string) answer {
+	g.t.Helper()
+	req, err := http.NewRequest(method, g.url+path, strings.NewReader(body))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(headers); i += 2 {
+		if headers[i] == "Content-Type" {
+			req.Header.Del("Content-Type")
+		}
+		req.Header.Add(headers[i], headers[i+1])
+	}
+	return g.send(req)
+}
+
+func (g *rig) send(req *http.Request) answer {
+	g.t.Helper()
+	res, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	a := answer{status: res.StatusCode, header: res.Header}
+	if a.body, err = io.ReadAll(res.Body); err != nil {
+		g.t.Fatal(err)
+	}
+	_ = json.Unmarshal(a.body, &a.json)
+	return a
+}
+
+// want fails the test unless the status is as wanted.
+func (g *rig) want(a answer, status int) answer {
+	g.t.Helper()
+	if a.status != status {
+		g.t.Fatalf("status %d, want %d: %s", a.status, status, a.body)
+	}
+	return a
+}
+
+func credentials(email, password string) string {
+	b, _ := json.Marshal(map[string]string{"email": email, "password": password})
+	return string(b)
+}
+
+// login logs in in the Overwatch dialect.
+func (g *rig) login(email, password string) answer {
+	g.t.Helper()
+	return g.want(g.do("POST", "/api/v1/auth/login", credentials(email, password)), 200)
+}
+
+// admin returns an access token of the first organisation's owner.
+func (g *rig) admin() string {
+	g.t.Helper()
+	return g.login(adminEmail, adminPassword).text("access_token")
+}
+
+// stranger registers somebody in an organisation of their own and returns an
+// access token of theirs.
+func (g *rig) stranger(email string) string {
+	g.t.Helper()
+	body, _ := json.Marshal(map[string]string{"email": email, "password": userPassword, "name": "Somebody", "organization_name": "Other " + email})
+	g.want(g.do("POST", "/api/v1/auth/register", string(body)), 201)
+	return g.login(email, userPassword).text("access_token")
+}
+
+// member makes a member of the administrator's organisation and logs them in.
+func (g *rig) member(admin, email, role string) string {
+	g.t.Helper()
+	body, _ := json.Marshal(map[string]string{"email": email, "password": userPassword, "name": "Member", "role": role})
+	g.want(g.do("POST", "/api/v1/users", string(body), bearer(admin)...), 201)
+	return g.login(email, userPassword).text("access_token")
+}
+
+func bearer(token string) []string { return []string{"Authorization", "Bearer " + token} }
