@@ -48,10 +48,15 @@ func startHouses(t *testing.T, n int) []*house {
 	t.Helper()
 	dir := t.TempDir()
 	binary := filepath.Join(dir, "tokenhouse")
-	if out, err := exec.Command("go", "build", "-tags", "nomsgpack", "-o", binary, "../../cmd/tokenhouse").CombinedOutput(); err != nil {
+	build := exec.Command("go", "build", "-tags", "nomsgpack", "-trimpath", "-o", binary, "../../cmd/tokenhouse") // as make build does
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building tokenhouse: %v\n%s", err, out)
 	}
-	write(t, filepath.Join(dir, "master-key"), strings.Repeat("0123456789abcdef", 4)+"\n")
+	key := []byte(strings.Repeat("0123456789abcdef", 4) + "\n")
+	if err := os.WriteFile(filepath.Join(dir, "master-key"), key, 0o400); err != nil {
+		t.Fatal(err)
+	}
 	settings := shippedSettings(t)
 	for name, value := range map[string]string{
 		"TOKENHOUSE_DATABASE_URL":    pgtest.URL(t),
