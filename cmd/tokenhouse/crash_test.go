@@ -1,0 +1,359 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tokenhouse/tokenhouse/internal/pgtest"
+)
+
+const (
+	crashes      = 50
+	crashWorkers = 6
+	crashSecret  = "correct horse battery staple"
+)
+
+// FLT-CRASH-01, FLT-CRASH-02, INV-02, INV-06, SEC-OAU-35: the server is killed
+// again and again under load. Whatever it acknowledged is true afterwards, and
+// a client whose reply was lost goes on with what it has.
+func TestAKilledServerKeepsWhatItAcknowledged(t *testing.T) {
+	binary := buildServer(t)
+	for name, url := range map[string]func(*testing.T) string{
+		"SQLite":     func(t *testing.T) string { return "sqlite://" + filepath.Join(t.TempDir(), "crash.db") },
+		"PostgreSQL": func(t *testing.T) string { return pgtest.URL(t) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			v := &victim{t: t, binary: binary, database: url(t), dir: t.TempDir(), listen: loopbackAddress(t), ops: loopbackAddress(t)}
+			v.enlist()
+			var acknowledged ledger
+			for round := range crashes {
+				acknowledged.add(v.round(round))
+				if t.Failed() {
+					return
+				}
+			}
+			v.auditTrail(acknowledged)
+			t.Logf("%d crashes: %d logins, %d refreshes and %d revocations acknowledged, none lost",
+				crashes, len(acknowledged.logins), acknowledged.refreshes, len(acknowledged.revoked))
+			if acknowledged.refreshes < crashes || len(acknowledged.revoked) < crashes {
+				t.Error("too little was acknowledged to prove anything")
+			}
+		})
+	}
+}
+
+// buildServer builds the binary as it is shipped.
+func buildServer(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "tokenhouse")
+	build := exec.Command("go", "build", "-tags", "nomsgpack", "-o", binary, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	return binary
+}
+
+func loopbackAddress(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+// victim is a server that is killed and started again on the same database.
+type victim struct {
+	t                             *testing.T
+	binary, database, dir, listen string
+	ops                           string
+	users                         []string
+	server                        *exec.Cmd
+}
+
+// ledger is what the server acknowledged.
+type ledger struct {
+	mu        sync.Mutex
+	logins    []signedIn // each a session
+	revoked   []signedIn
+	live      []signedIn // with the newest tokens that were acknowledged
+	refreshes int
+
+	acknowledged chan struct{} // one for each reply of this round
+	killed       chan struct{}
+}
+
+// note writes down, under the lock, what was acknowledged.
+func (l *ledger) note(change func()) {
+	l.mu.Lock()
+	change()
+	l.mu.Unlock()
+	select {
+	case l.acknowledged <- struct{}{}:
+	case <-l.killed:
+	}
+}
+
+type signedIn struct {
+	Access  string `json:"access_token"`
+	Refresh string `json:"refresh_token"`
+	from    string // the client's address
+	session string
+}
+
+func (l *ledger) add(o *ledger) {
+	l.logins = append(l.logins, o.logins...)
+	l.revoked = append(l.revoked, o.revoked...)
+	l.refreshes += o.refreshes
+}
+
+func (v *victim) start() {
+	v.t.Helper()
+	v.server = exec.Command(v.binary, "serve")
+	v.server.Dir = v.dir
+	v.server.Env = append(os.Environ(),
+		"TOKENHOUSE_DATABASE_URL="+v.database, "TOKENHOUSE_DATA_DIR="+v.dir, "TOKENHOUSE_LISTEN="+v.listen, "TOKENHOUSE_OPS_LISTEN="+v.ops,
+		"TOKENHOUSE_ISSUER=http://"+v.listen, "TOKENHOUSE_TRUSTED_PROXIES=127.0.0.0/8", "TOKENHOUSE_REFRESH_COOLDOWN=0s",
+		"TOKENHOUSE_ADMIN_EMAIL=admin@crash.localhost", "TOKENHOUSE_ADMIN_PASSWORD="+crashSecret, "TOKENHOUSE_LOG_FORMAT=json")
+	var log bytes.Buffer
+	v.server.Stdout, v.server.Stderr = &log, &log
+	if err := v.server.Start(); err != nil {
+		v.t.Fatal(err)
+	}
+	v.t.Cleanup(func() { _ = v.server.Process.Kill() })
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		resp, err := http.Get("http://" + v.ops + "/readyz")
+		if err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			v.t.Fatalf("the server did not come back: %v\n%s", err, log.String())
+		}
+	}
+}
+
+func (v *victim) kill() {
+	_ = v.server.Process.Signal(syscall.SIGKILL)
+	_ = v.server.Wait()
+}
+
+// enlist makes a user for each worker.
+func (v *victim) enlist() {
+	v.start()
+	defer v.kill()
+	for w := range crashWorkers {
+		email := fmt.Sprintf("worker-%d@crash.localhost", w)
+		status, err := v.call("127.0.0.1", "POST", "/api/v1/auth/register", "", map[string]string{"email": email, "password": crashSecret, "name": "Worker"}, nil)
+		if err != nil || status != http.StatusCreated {
+			v.t.Fatalf("register: %d, %v", status, err)
+		}
+		v.users = append(v.users, email)
+	}
+}
+
+// round runs the server under load, kills it, starts it again and asks it about
+// everything it had acknowledged.
+func (v *victim) round(n int) *ledger {
+	v.start()
+	l := &ledger{acknowledged: make(chan struct{}), killed: make(chan struct{})}
+	var wg sync.WaitGroup
+	for w := range crashWorkers {
+		wg.Go(func() { v.work(l, w, fmt.Sprintf("10.%d.%d.1", n, w)) })
+	}
+	for range 20 + rand.IntN(60) { // at a random moment of the load
+		select {
+		case <-l.acknowledged:
+		case <-time.After(10 * time.Second):
+			v.t.Error("the server acknowledges nothing")
+		}
+	}
+	v.kill()
+	close(l.killed)
+	wg.Wait()
+	v.start()
+	defer v.kill()
+	for _, s := range l.revoked {
+		v.expect(s, "GET", "/api/v1/me", http.StatusUnauthorized, "the access token of a revoked session")
+		v.expectRefresh(s, http.StatusUnauthorized, "the refresh token of a revoked session")
+	}
+	for _, s := range l.live {
+		v.expect(s, "GET", "/api/v1/me", http.StatusOK, "an acknowledged access token")
+		v.expectRefresh(s, http.StatusOK, "an acknowledged refresh token")
+	}
+	return l
+}
+
+// work logs in, refreshes and logs out until the server is gone.
+func (v *victim) work(l *ledger, w int, from string) {
+	for {
+		s := signedIn{from: from}
+		status, err := v.call(from, "POST", "/api/v1/auth/login", "", map[string]string{"email": v.users[w], "password": crashSecret}, &s)
+		if err != nil {
+			return
+		}
+		if status != http.StatusOK {
+			v.t.Errorf("login: %d", status)
+			return
+		}
+		s.session = sessionOf(s.Access)
+		l.note(func() { l.logins = append(l.logins, s) })
+		for range 1 + rand.IntN(12) {
+			before := s.Refresh
+			status, err := v.call(from, "POST", "/api/v1/auth/refresh", "", map[string]string{"refresh_token": before}, &s)
+			if err != nil { // no reply: the client still has what it had
+				s.Refresh = before
+				l.keep(s)
+				return
+			}
+			if status != http.StatusOK {
+				v.t.Errorf("refresh: %d", status)
+				return
+			}
+			l.note(func() { l.refreshes++ })
+		}
+		if rand.IntN(2) == 0 {
+			l.keep(s)
+			continue
+		}
+		status, err = v.call(from, "POST", "/api/v1/auth/logout", s.Access, nil, nil)
+		if err != nil {
+			return // unknown: it may or may not have happened
+		}
+		if status != http.StatusNoContent {
+			v.t.Errorf("logout: %d", status)
+			return
+		}
+		l.note(func() { l.revoked = append(l.revoked, s) })
+	}
+}
+
+func (l *ledger) keep(s signedIn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.live = append(l.live, s)
+}
+
+func (v *victim) expect(s signedIn, method, path string, want int, what string) {
+	v.t.Helper()
+	status, err := v.call(s.from, method, path, s.Access, nil, nil)
+	if err != nil || status != want {
+		v.t.Errorf("%s is answered %d (%v), want %d", what, status, err, want)
+	}
+}
+
+func (v *victim) expectRefresh(s signedIn, want int, what string) {
+	v.t.Helper()
+	status, err := v.call(s.from, "POST", "/api/v1/auth/refresh", "", map[string]string{"refresh_token": s.Refresh}, nil)
+	if err != nil || status != want {
+		v.t.Errorf("%s is answered %d (%v), want %d", what, status, err, want)
+	}
+}
+
+// call sends one request as a proxy would for a client at address from.
+func (v *victim) call(from, method, path, token string, body, reply any) (int, error) {
+	var in io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return 0, err
+		}
+		in = bytes.NewReader(b)
+	}
+	req, err := http.NewRequest(method, "http://"+v.listen+path, in)
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("User-Agent", "crash-test")
+	req.Header.Set("X-Forwarded-For", from)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err
+	}
+	if reply != nil && resp.StatusCode == http.StatusOK {
+		return resp.StatusCode, json.Unmarshal(b, reply)
+	}
+	return resp.StatusCode, nil
+}
+
+// sessionOf reads the sid of an access token.
+func sessionOf(token string) string {
+	var c struct {
+		Session string `json:"sid"`
+	}
+	if parts := strings.Split(token, "."); len(parts) == 3 {
+		payload, _ := base64.RawURLEncoding.DecodeString(parts[1])
+		_ = json.Unmarshal(payload, &c)
+	}
+	return c.Session
+}
+
+// auditTrail finds the event of every acknowledged login and revocation.
+func (v *victim) auditTrail(l ledger) {
+	export := exec.Command(v.binary, "audit", "export", "--database-url", v.database, "--data-dir", v.dir)
+	export.Dir = v.dir
+	out, err := export.Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		v.t.Fatalf("audit export: %v\n%s", err, exit.Stderr)
+	}
+	found := map[string]bool{}
+	lines := bufio.NewScanner(bytes.NewReader(out))
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var e struct {
+			Event   string `json:"event"`
+			Session string `json:"session_id"`
+		}
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			v.t.Fatal(err)
+		}
+		found[e.Event+" "+e.Session] = true
+	}
+	missing := func(event string, ss []signedIn) (out []string) {
+		for _, s := range ss {
+			if !found[event+" "+s.session] {
+				out = append(out, s.session)
+			}
+		}
+		return out
+	}
+	if m := missing("login.succeeded", l.logins); len(m) > 0 {
+		v.t.Errorf("%d of %d acknowledged logins are not in the audit log: %s", len(m), len(l.logins), strings.Join(m[:min(3, len(m))], " "))
+	}
+	if m := missing("session.revoked", l.revoked); len(m) > 0 {
+		v.t.Errorf("%d of %d acknowledged revocations are not in the audit log: %s", len(m), len(l.revoked), strings.Join(m[:min(3, len(m))], " "))
+	}
+}
