@@ -50,6 +50,7 @@ type world struct {
 	catalog []string
 	hashes  atomic.Int64 // computed so far
 	asked   atomic.Int64 // statements and commits so far
+	trail   []string     // what they were
 	plan    faulty.Plan
 
 	mu      sync.Mutex
@@ -124,6 +125,9 @@ func (m macs) ByID(id uint8) (key []byte, ok bool) { return m.Secrets.ByID(seali
 
 func (w *world) before(statement string) error {
 	w.asked.Add(1)
+	w.mu.Lock()
+	w.trail = append(w.trail, statement)
+	w.mu.Unlock()
 	return w.plan.Before(statement)
 }
 
