@@ -32,6 +32,16 @@ var suites = []struct {
 	{"API keys: writing", apiKeyWriting},
 	{"API keys: usage", apiKeyUsage},
 	{"API keys: due for rotation", apiKeysDue},
+	{"sessions", sessionStore},
+	{"sessions: endings", sessionEndings},
+	{"sessions: cleaning up", sessionCleanup},
+	{"sessions: list and revoke", sessionService},
+	{"refresh: honest clients", refreshHonest},
+	{"refresh: thefts", refreshThefts},
+	{"refresh: lifetimes and refusals", refreshRefusals},
+	{"refresh: 64 at once", refreshTogether},
+	{"refresh: against revocation", refreshAgainstRevocation},
+	{"refresh: random clients", refreshAtRandom},
 	{"users", users},
 	{"organisations", organisations},
 	{"memberships", memberships},
@@ -67,6 +77,7 @@ type fixture struct {
 	mu      sync.Mutex
 	events  []audit.Event
 	changes []changes.Change
+	hear    func([]changes.Change) // where set, hears changes as they commit
 }
 
 func (f *fixture) observe(es []audit.Event, cs []changes.Change) {
@@ -74,6 +85,9 @@ func (f *fixture) observe(es []audit.Event, cs []changes.Change) {
 	defer f.mu.Unlock()
 	f.events = append(f.events, es...)
 	f.changes = append(f.changes, cs...)
+	if f.hear != nil {
+		f.hear(cs)
+	}
 }
 
 // committed returns the names of the events seen so far, in order.
