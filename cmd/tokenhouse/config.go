@@ -88,11 +88,11 @@ func (s source) load() (config, []mistake) {
 		c.House.Sealing.Credentials = dir
 	}
 	for _, f := range slices.Concat(c.Serve.check(), c.Log.check(), c.House.Check()) {
-		where := f.Key
+		m := mistake{Where: f.Key, Problem: f.Problem, Fix: f.Fix, Warning: f.Warning}
 		if o := origin[f.Key]; o != "" {
-			where = o
+			m.Where, m.Problem = o, f.Key+": "+f.Problem
 		}
-		found = append(found, mistake{Where: where, Problem: f.Key + ": " + f.Problem, Fix: f.Fix, Warning: f.Warning})
+		found = append(found, m)
 	}
 	return c, found
 }
@@ -113,13 +113,13 @@ func (s source) readEnvironment() (layer, []mistake) {
 	all := settings()
 	for _, kv := range s.environ {
 		name, value, _ := strings.Cut(kv, "=")
-		if !strings.HasPrefix(name, envPrefix) || slices.ContainsFunc(foreign, func(p string) bool { return strings.HasPrefix(name, p) }) {
+		if value == "" || !strings.HasPrefix(name, envPrefix) || slices.ContainsFunc(foreign, func(p string) bool { return strings.HasPrefix(name, p) }) {
 			continue
 		}
 		i := slices.IndexFunc(all, func(st setting) bool { return st.env() == name })
 		if i < 0 {
 			found = append(found, mistake{Where: name, Problem: "there is no such setting", Fix: suggestion(name, setting.env)})
-		} else if value != "" {
+		} else {
 			l[all[i].key] = given{value, name}
 		}
 	}

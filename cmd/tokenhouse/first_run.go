@@ -8,34 +8,30 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/house"
 )
 
-// greet tells whoever started the server what to do next. Credentials are told
-// at the first start only, and a password only where we made it up.
-func (p *process) greet(conf config, h *house.House, first house.First) {
-	w := p.Stdout
+// greeting tells whoever started the server what to do next. Credentials are
+// told at the first start only, and a password only where we made it up.
+func greeting(conf config, backend string, first house.First) string {
+	var w strings.Builder
 	issuer := conf.House.Issuer
-	fmt.Fprintf(w, "tokenhouse %s is ready.\n\n  issuer       %s\n  database     %s\n", version, issuer, h.Backend())
+	fmt.Fprintf(&w, "tokenhouse %s\n\n", version)
+	fmt.Fprintf(&w, "  issuer       %s\n", issuer)
 	if conf.House.Development() {
-		fmt.Fprintln(w, "  mode         development: clear HTTP, for this machine only")
+		fmt.Fprint(&w, "               clear HTTP: for development, on this machine only\n")
 	}
-	if first.MasterKey != "" {
-		fmt.Fprintf(w, "  master key   %s\n", first.MasterKey)
+	fmt.Fprintf(&w, "  database     %s\n  master key   %s\n", backend, first.MasterKey)
+	if first.Created {
+		fmt.Fprintf(&w, "  set-up link  %s\n", conf.House.SetupURL(first.Link))
+		fmt.Fprintf(&w, "               choose your own e-mail and password there; once, until %s\n", first.LinkExpires.UTC().Format("2006-01-02 15:04 UTC"))
+		fmt.Fprintf(&w, "  e-mail       %s\n", first.Email)
+		if first.Generated {
+			fmt.Fprintf(&w, "  password     %s\n               told now and never again\n", first.Password.Reveal())
+		} else {
+			fmt.Fprint(&w, "  password     the one in TOKENHOUSE_ADMIN_PASSWORD\n")
+		}
+		fmt.Fprint(&w, "\nTry it, in another terminal:\n\n", strings.Join(firstLines(conf, first), "\n"), "\n")
 	}
-	if !first.Created {
-		return
-	}
-	fmt.Fprintf(w, "  set-up link  %s/setup?token=%s\n               works once, until %s: choose your own e-mail and password there\n",
-		issuer, first.Link.Reveal(), first.LinkExpires.UTC().Format("2006-01-02 15:04 UTC"))
-	fmt.Fprintf(w, "  e-mail       %s\n", first.Email)
-	if first.Generated {
-		fmt.Fprintf(w, "  password     %s\n               told once, now\n", first.Password.Reveal())
-	} else {
-		fmt.Fprintf(w, "  password     the configured one\n")
-	}
-	fmt.Fprint(w, "\nTry it, in another terminal:\n\n")
-	for _, line := range firstLines(conf, first) {
-		fmt.Fprintln(w, line)
-	}
-	fmt.Fprintln(w)
+	fmt.Fprintf(&w, "\nServing. Stop with Ctrl-C.\n")
+	return w.String()
 }
 
 // firstLines are three commands that work as they stand, in any POSIX shell.

@@ -135,18 +135,20 @@ func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 	return c
 }
 
-// explain is the text of an error for whoever typed the command.
+// explain is the text of an error for whoever typed the command. What wraps a
+// fault says what was being done; the fault says what is wrong.
 func explain(err error) string {
 	var f *fault.Error
 	if !errors.As(err, &f) {
 		return err.Error()
 	}
+	doing := strings.TrimSuffix(err.Error(), f.Error())
 	if len(f.Fields) > 0 {
 		var lines []string
 		for _, field := range f.Fields {
 			lines = append(lines, field.Name+": "+field.Detail)
 		}
-		return strings.Join(lines, "\n            ")
+		return doing + strings.Join(lines, "\n            ")
 	}
 	s := f.Detail
 	if s == "" {
@@ -155,5 +157,5 @@ func explain(err error) string {
 	if f.Cause != nil {
 		s += " (" + f.Cause.Error() + ")"
 	}
-	return s
+	return doing + s
 }

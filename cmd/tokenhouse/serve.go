@@ -75,7 +75,7 @@ func (p *process) serve(ctx context.Context, conf config) error {
 
 	public.become(h.Handler)
 	ops.become(h.Ops)
-	p.greet(conf, h, first)
+	fmt.Fprint(p.Stdout, greeting(conf, h.Backend(), first))
 	log.Info("ready", "issuer", conf.House.Issuer, "listen", public.addr(), "ops_listen", ops.addr(), "database", h.Backend(), "version", version)
 
 	select {

@@ -148,7 +148,7 @@ func (p *process) setupLink(ctx context.Context, c *cobra.Command, h *house.Hous
 	if err != nil {
 		return err
 	}
-	url := h.SetupURL(token)
+	url := h.Config().SetupURL(token)
 	return printThing(c, map[string]any{"id": user, "url": url, "expires_at": stamp(until)},
 		field{"id", string(user)}, field{"url", url}, field{"expires", stamp(until)})
 }

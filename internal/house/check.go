@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tokenhouse/tokenhouse/accounts"
+	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/scope"
 )
 
@@ -192,8 +194,12 @@ func (c Config) checkAdmin(f *findings) {
 	if _, host, ok := strings.Cut(c.Admin.Email, "@"); !ok || host == "" || strings.HasPrefix(c.Admin.Email, "@") {
 		f.mistake("admin_email", fmt.Sprintf("%q is not an e-mail address", c.Admin.Email), "such as admin@example.com")
 	}
-	if p := c.Admin.Password.Reveal(); p != "" && len([]rune(p)) < c.Accounts.PasswordMinLength {
-		f.mistake("admin_password", fmt.Sprintf("it has fewer than password_min_length (%d) characters", c.Accounts.PasswordMinLength), "a longer one, or none: then one is made up and told once")
+	if p := c.Admin.Password.Reveal(); p != "" {
+		policy := accounts.Policy{MinLength: c.Accounts.PasswordMinLength}
+		if err := policy.Check("it", p, c.Admin.Email); err != nil {
+			// Only the first start looks at it, so a later one need not fail.
+			f.warn("admin_password", fault.Of(err).Detail, "another one, or none at all: the first start then makes one up and tells it once")
+		}
 	}
 }
 

@@ -128,3 +128,8 @@ func (c Config) audience() string {
 	}
 	return c.Issuer
 }
+
+// SetupURL is the address of the set-up page for a link's token.
+func (c Config) SetupURL(token secret.Plain) string {
+	return c.Issuer + "/setup?token=" + token.Reveal()
+}

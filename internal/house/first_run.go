@@ -2,6 +2,7 @@ package house
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/tokenhouse/tokenhouse/accounts"
@@ -33,8 +34,11 @@ func (h *House) FirstRun(ctx context.Context) (First, error) {
 		f.Password, f.Generated = secret.Of(text), true
 	}
 	made, err := h.People.FirstRun(ctx, accounts.FirstAdmin{Email: f.Email, Password: f.Password})
-	if err != nil || !made.Created {
-		return First{MasterKey: f.MasterKey}, err
+	if err != nil {
+		return First{}, fmt.Errorf("make the first administrator (admin_email, admin_password): %w", err)
+	}
+	if !made.Created {
+		return First{MasterKey: f.MasterKey}, nil
 	}
 	f.Created, f.Link, f.LinkExpires = true, made.Link, made.LinkExpires
 	return f, nil

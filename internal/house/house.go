@@ -14,7 +14,6 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/changes"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/internal/scope"
-	"github.com/tokenhouse/tokenhouse/internal/secret"
 	"github.com/tokenhouse/tokenhouse/keys/apikeys"
 	"github.com/tokenhouse/tokenhouse/keys/sealing"
 	"github.com/tokenhouse/tokenhouse/keys/signing"
@@ -219,10 +218,8 @@ func (h *House) Operator(org ident.OrgID) ident.Caller {
 	return ident.OperatorOf(org, h.parts.catalogue.All())
 }
 
-// SetupURL is the address of the set-up page for a link's token.
-func (h *House) SetupURL(token secret.Plain) string {
-	return h.conf.Issuer + "/setup?token=" + token.Reveal()
-}
+// Config is what the house was built from.
+func (h *House) Config() Config { return h.conf }
 
 // Close stores what was counted in memory and closes the database.
 func (h *House) Close() error {
