@@ -130,7 +130,7 @@ func (a answer) cookie(name string) *http.Cookie {
 	return nil
 }
 
-// do sends one request. headers are pairs; a body is sent as JSON unless they
+// do sends one request; see conforms. headers are pairs; a body is sent as JSON unless they
 // say otherwise.
 func (g *rig) do(method, path, body string, headers ...string) answer {
 	g.t.Helper()
@@ -152,6 +152,16 @@ func (g *rig) do(method, path, body string, headers ...string) answer {
 
 func (g *rig) send(req *http.Request) answer {
 	g.t.Helper()
+	var sent []byte
+	if req.GetBody != nil {
+		body, err := req.GetBody()
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		if sent, err = io.ReadAll(body); err != nil {
+			g.t.Fatal(err)
+		}
+	}
 	res, err := http.DefaultTransport.RoundTrip(req)
 	if err != nil {
 		g.t.Fatal(err)
@@ -162,6 +172,7 @@ func (g *rig) send(req *http.Request) answer {
 		g.t.Fatal(err)
 	}
 	_ = json.Unmarshal(a.body, &a.json)
+	conforms(g.t, req, sent, a)
 	return a
 }
 
