@@ -206,7 +206,7 @@ func (g *rig) admin() string {
 // access token of theirs.
 func (g *rig) stranger(email string) string {
 	g.t.Helper()
-	body, _ := json.Marshal(map[string]string{"email": email, "password": userPassword, "name": "Somebody", "organization_name": "Other " + email})
+	body, _ := json.Marshal(map[string]string{"email": email, "password": userPassword, "name": "Somebody", "organization_name": "Org of " + email})
 	g.want(g.do("POST", "/api/v1/auth/register", string(body)), 201)
 	return g.login(email, userPassword).text("access_token")
 }
