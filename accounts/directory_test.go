@@ -92,6 +92,9 @@ func TestStandingSaysWhyNot(t *testing.T) {
 	}
 	_, err = w.CreateUser(t.Context(), w.operator(globex.ID), accounts.NewUser{Email: "x@example.com", Role: "viewer", PasswordHash: mustHash(t)})
 	wantCode(t, err, fault.Conflict)
+	if m, err := w.SetRole(t.Context(), w.operator(acme.ID), eve.ID, accounts.RoleEngineer); m.Role != accounts.RoleEngineer || err != nil {
+		t.Errorf("a role that does not exist cannot be replaced: %+v, %v", m, err)
+	}
 	if home, err := w.dir.Home(t.Context(), eve.ID); home != acme.ID || err != nil {
 		t.Errorf("home %s, %v", home, err)
 	}

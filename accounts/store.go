@@ -128,9 +128,6 @@ type OrgTx interface {
 	UpdateOrg(o Org) error
 	// InsertMembership adds a member and reports false where the user is one.
 	InsertMembership(m Membership) (bool, error)
-	// MemberRole returns the user's role in the organisation; fault.NotFound
-	// where the user is no member.
-	MemberRole(org ident.OrgID, user ident.UserID) (string, error)
 	// SetMemberRole stores the role; an empty role removes the member.
 	SetMemberRole(org ident.OrgID, user ident.UserID, role string) error
 	// Holders lists the members that hold the role, by user.

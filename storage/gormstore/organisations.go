@@ -182,13 +182,6 @@ func (t *tx) InsertMembership(m accounts.Membership) (bool, error) {
 	return t.inserted(&membershipRow{User: string(m.User), Org: string(m.Org), Role: m.Role, CreatedAt: micros(m.CreatedAt)})
 }
 
-// MemberRole returns the user's role in the organisation.
-func (t *tx) MemberRole(org ident.OrgID, user ident.UserID) (string, error) {
-	var r membershipRow
-	err := forUpdate(t.g).Where("org_id = ? AND user_id = ?", string(org), string(user)).Take(&r).Error
-	return r.Role, notFound(err)
-}
-
 // SetMemberRole stores the role; an empty role removes the member.
 func (t *tx) SetMemberRole(org ident.OrgID, user ident.UserID, role string) error {
 	q := t.g.Where("org_id = ? AND user_id = ?", string(org), string(user))

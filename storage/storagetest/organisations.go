@@ -69,13 +69,6 @@ func memberships(t *testing.T, f *fixture) {
 		if added || err != nil {
 			t.Errorf("a member twice: %v, %v; want false", added, err)
 		}
-		role, err := tx.MemberRole(acme.ID, anna.ID)
-		if role != "owner" || err != nil {
-			t.Errorf("MemberRole = %q, %v", role, err)
-		}
-		if _, err := tx.MemberRole(globex.ID, bob.ID); !errors.Is(err, fault.NotFound) {
-			t.Errorf("role of a stranger: %v", err)
-		}
 		of, err := tx.OrgsOf(anna.ID)
 		if len(of) != 2 || of[0].Org >= of[1].Org || of[0].User != anna.ID {
 			t.Errorf("OrgsOf = %+v, %v; want both, ordered", of, err)
