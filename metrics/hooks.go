@@ -59,7 +59,7 @@ func (s *Set) AuditWriteFailed() { s.system.auditFailures.Inc() }
 // CleanupLag sets how long the oldest expired row has been waiting.
 func (s *Set) CleanupLag(d time.Duration) { s.system.cleanupLag.Set(seconds(d)) }
 
-// StorageOperation records one operation of the database: "read" or "commit".
+// StorageOperation records one operation of the database: "read" or "transaction".
 func (s *Set) StorageOperation(operation string, err error, took time.Duration) {
 	s.system.storage.observe(max(took, 0), operation, resultOf(err))
 }

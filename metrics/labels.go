@@ -27,7 +27,7 @@ func (c closed) of(v string) string {
 
 // The sets of the labels.
 var (
-	loginMethods   = closed{"password"}
+	loginMethods   = closed{"password", "reauthentication"}
 	loginResults   = closed{"success", "failure", "refused"}
 	lockoutScopes  = closed{"device", "pair", "pool", "source"}
 	grants         = closed{"password", "refresh_token"}
@@ -39,7 +39,7 @@ var (
 	outcomes       = closed{string(audit.Success), string(audit.Failure), string(audit.Denied)}
 	algorithms     = closed{"ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"}
 	keyStates      = closed{"published", "active", "retiring", "revoked"}
-	operations     = closed{"read", "commit"}
+	operations     = closed{"read", "transaction"}
 	results        = closed{"ok", "error"}
 	methods        = closed{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions}
 )

@@ -71,7 +71,7 @@ func everything(s *metrics.Set) {
 	s.Propagated(30 * time.Millisecond)
 	s.AuditWriteFailed()
 	s.CleanupLag(time.Minute)
-	s.StorageOperation("commit", nil, time.Millisecond)
+	s.StorageOperation("transaction", nil, time.Millisecond)
 	s.Request("/api/v1/api-keys/:id", http.MethodGet, 200, time.Millisecond)
 }
 
@@ -98,7 +98,7 @@ func TestEveryMetricIsExported(t *testing.T) {
 		`tokenhouse_password_hash_inflight 1`,
 		`tokenhouse_password_hash_wait_seconds_count 1`,
 		`tokenhouse_cleanup_lag_seconds 60`,
-		`tokenhouse_storage_operation_seconds_count{operation="commit",result="ok"} 1`,
+		`tokenhouse_storage_operation_seconds_count{operation="transaction",result="ok"} 1`,
 		`tokenhouse_http_request_duration_seconds_count{method="GET",route="/api/v1/api-keys/:id",status="200"} 1`,
 		`tokenhouse_build_info{revision="abc",version="v1.2.3"} 1`,
 	)
@@ -129,7 +129,7 @@ func TestLoginsAreCountedFromCommittedEvents(t *testing.T) {
 	)
 }
 
-// SEC-OBS: nothing from a request becomes a label, so nobody can make the
+// SEC-OBS-08: nothing from a request becomes a label, so nobody can make the
 // number of series grow.
 func TestUnknownLabelValuesBecomeOther(t *testing.T) {
 	s := newSet()

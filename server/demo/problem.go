@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
+	"strings"
 )
 
 // problem is the body of a refusal of ours, in the shape that tokenhouse's own
@@ -28,7 +29,9 @@ type field struct {
 // refuse makes a problem. Codes and texts are those of tokenhouse, so that a
 // client needs one reader for both.
 func refuse(status int, code, text, detail string) problem {
-	return problem{Type: "about:blank", Title: http.StatusText(status), Status: status, StatusCode: status, Code: code, Error: text, Detail: detail}
+	kind := strings.ReplaceAll(strings.ToLower(code), "_", "-")
+	title := strings.ToUpper(text[:1]) + text[1:]
+	return problem{Type: "urn:tokenhouse:problem:" + kind, Title: title, Status: status, StatusCode: status, Code: code, Error: text, Detail: detail}
 }
 
 var (

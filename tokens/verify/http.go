@@ -107,6 +107,16 @@ type problem struct {
 	Required   []string `json:"required,omitempty"`
 }
 
+// titles are the same for every problem of one type (RFC 9457 §3.1.3).
+var titles = map[string]string{
+	ErrInvalid.Code: "Invalid token", ErrForbidden.Code: "Insufficient permissions", ErrUnavailable.Code: "Temporarily unavailable",
+}
+
+// problemType is the URI of a code, as tokenhouse itself writes it.
+func problemType(code string) string {
+	return "urn:tokenhouse:problem:" + strings.ReplaceAll(strings.ToLower(code), "_", "-")
+}
+
 // WriteError answers with the refusal as application/problem+json, and with a
 // challenge for 401 and 403 (RFC 6750 §3). An error that is not an *Error is
 // answered like ErrUnavailable. The request id, where the response has an
@@ -124,7 +134,7 @@ func WriteError(w http.ResponseWriter, err error) {
 		h.Set("Retry-After", "1")
 	}
 	body, err := json.Marshal(problem{
-		Type: "about:blank", Title: http.StatusText(e.Status), Status: e.Status, Detail: e.Detail, StatusCode: e.Status,
+		Type: problemType(e.Code), Title: titles[e.Code], Status: e.Status, Detail: e.Detail, StatusCode: e.Status,
 		Code: e.Code, Error: e.Text, RequestID: h.Get("X-Request-Id"), Reason: e.Reason, Required: e.Required,
 	})
 	if err != nil { // strings and numbers always encode

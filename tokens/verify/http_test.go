@@ -82,7 +82,7 @@ func TestTheMiddlewareAnswersAsDocumented(t *testing.T) {
 			if res.StatusCode != c.status || b.Status != c.status || b.StatusCode != c.status || b.Code != c.code || b.Error != c.text || b.Detail != c.detail {
 				t.Errorf("answered %d %s", res.StatusCode, text)
 			}
-			if b.RequestID != "req_1" || b.Type == "" || b.Title == "" || strings.Contains(string(text), "secret cause") {
+			if b.RequestID != "req_1" || !strings.HasPrefix(b.Type, "urn:tokenhouse:problem:") || b.Title == "" || strings.Contains(string(text), "secret cause") {
 				t.Errorf("body %s", text)
 			}
 			if got := res.Header.Get("WWW-Authenticate"); got != c.challenge {
