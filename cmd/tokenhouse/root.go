@@ -43,6 +43,7 @@ file (issuer: …) named by --config; flags win over variables, variables over t
 file. "tokenhouse config check" explains every mistake at once.`,
 		Example: `  tokenhouse serve --demo
   tokenhouse quickstart`,
+		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},

@@ -36,6 +36,7 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"tokenhouse":
 //	serve [ARGS]        start the server and wait until it is ready; sets $URL, $OPS and, at a first start, $ADMIN_PASSWORD
 //	end [SIGNAL]        end it, by SIGTERM where no other is named, and expect exit code 0 after SIGTERM
 //	curl ARGS           run curl; its status becomes stdout, the answer is in body.json and headers.txt
+//	until STATUS ARGS   run curl until it answers that status: another process's change arrives within two seconds
 //	document FILE       run a curl line as it is documented, with the documented placeholders replaced
 //	json FILE PATH [V]  print the value at a path such as user.id, data.0.name or data.length; expect V, or what ~V matches
 //	keep VAR FILE PATH  set a variable to a value
@@ -58,7 +59,7 @@ func TestScripts(t *testing.T) {
 					return name == backend, nil
 				},
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
-					"serve": serveScript, "end": endScript, "curl": curlScript, "document": documentScript,
+					"serve": serveScript, "end": endScript, "curl": curlScript, "until": untilScript, "document": documentScript,
 					"json": jsonScript, "keep": keepScript, "jwt": jwtScript, "dump": dumpScript,
 				},
 			})
@@ -220,6 +221,27 @@ var answerArguments = []string{"-sS", "-D", "headers.txt", "-o", "body.json", "-
 func curlScript(ts *testscript.TestScript, _ bool, args []string) {
 	_ = os.Remove(ts.MkAbs("body.json"))
 	ts.Check(ts.Exec("curl", append(append([]string{}, answerArguments...), args...)...))
+}
+
+// propagation is the bound within which a server must see what another process changed.
+const propagation = 2 * time.Second
+
+// untilScript fails where the bound passes first. The pace is that of curl itself.
+func untilScript(ts *testscript.TestScript, _ bool, args []string) {
+	start := time.Now()
+	for {
+		var out bytes.Buffer
+		cmd := exec.Command("curl", append(append([]string{}, answerArguments...), args[1:]...)...)
+		cmd.Dir, cmd.Stdout, cmd.Stderr = ts.Getenv("WORK"), &out, ts.Stderr()
+		asked := time.Since(start)
+		ts.Check(cmd.Run())
+		if out.String() == args[0] {
+			return
+		}
+		if asked > propagation {
+			ts.Fatalf("the answer is still %s after %s", out.String(), asked)
+		}
+	}
 }
 
 // placeholders of the two documents, and what stands for them here.

@@ -25,11 +25,13 @@ func (p *process) userCommand() *cobra.Command {
 	list := p.userDo("list", "List the members of an organisation, newest first", "  tokenhouse user list --org acme --output json", p.listUsers)
 	disable := p.userDo("disable EMAIL", "Refuse a user from now on, and end every session of theirs", "  tokenhouse user disable jane@example.com --org acme", p.disableUser)
 	disable.Args = exactly("the e-mail address or the id of the user")
+	enable := p.userDo("enable EMAIL", "Let a disabled user log in again", "  tokenhouse user enable jane@example.com --org acme", p.enableUser)
+	enable.Args = exactly("the e-mail address or the id of the user")
 	unlock := p.userDo("unlock EMAIL", "Forget the failed logins of a user, so that they may try again at once", "  tokenhouse user unlock jane@example.com --org acme", p.unlockUser)
 	unlock.Args = exactly("the e-mail address or the id of the user")
 	link := p.userDo("setup-link EMAIL", "Make a link with which a user chooses e-mail and password anew, once", "  tokenhouse user setup-link admin@localhost", p.setupLink)
 	link.Args = exactly("the e-mail address or the id of the user")
-	return group("user", "Manage users", create, list, disable, unlock, link, p.userImportCommand())
+	return group("user", "Manage users", create, list, disable, enable, unlock, link, p.userImportCommand())
 }
 
 // userDo is a command about users of one organisation.
@@ -116,12 +118,19 @@ func allMembers(ctx context.Context, h *house.House, caller ident.Caller) ([]acc
 }
 
 func (p *process) disableUser(ctx context.Context, c *cobra.Command, h *house.House, caller ident.Caller) error {
+	return setStatus(ctx, c, h, caller, accounts.Disabled)
+}
+
+func (p *process) enableUser(ctx context.Context, c *cobra.Command, h *house.House, caller ident.Caller) error {
+	return setStatus(ctx, c, h, caller, accounts.Active)
+}
+
+func setStatus(ctx context.Context, c *cobra.Command, h *house.House, caller ident.Caller, status accounts.Status) error {
 	user, err := findUser(ctx, h, caller, c.Flags().Arg(0))
 	if err != nil {
 		return err
 	}
-	disabled := accounts.Disabled
-	m, err := h.People.Update(ctx, caller, user, accounts.Patch{Status: &disabled})
+	m, err := h.People.Update(ctx, caller, user, accounts.Patch{Status: &status})
 	if err != nil {
 		return err
 	}
