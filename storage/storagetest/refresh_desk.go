@@ -90,13 +90,13 @@ func (d *desk) caller(id ident.SessionID) ident.Caller {
 }
 
 // stored is the family as the backend has it.
-func (d *desk) stored(t testing.TB, id ident.SessionID) tokens.Family {
+func (f *fixture) stored(t testing.TB, id ident.SessionID) tokens.Family {
 	t.Helper()
-	f, err := d.Sessions().Family(t.Context(), id)
+	fam, err := f.Sessions().Family(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return f
+	return fam
 }
 
 // told counts the events of a name about a session.

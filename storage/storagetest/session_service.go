@@ -57,6 +57,13 @@ func sessionService(t *testing.T, f *fixture) {
 	if d.stored(t, ids[1]).Ended != (tokens.Ended{}) || !slices.Contains(d.committed(), audit.CrossOrgDenied) {
 		t.Error("the session has ended, or the attempt from another organisation was not recorded")
 	}
+	d.endsSingly(t, admin, ids)
+	d.signsOut(t, ids)
+}
+
+// endsSingly: an own session and, by an administrator, another.
+func (d *desk) endsSingly(t *testing.T, admin ident.Caller, ids []ident.SessionID) {
+	t.Helper()
 	for _, step := range []struct {
 		name string
 		c    ident.Caller
@@ -76,7 +83,6 @@ func sessionService(t *testing.T, f *fixture) {
 		t.Errorf("%d events of one revocation", n)
 	}
 	d.lists(t, d.caller(ids[0]), []ident.SessionID{ids[0], ids[3], ids[4]})
-	d.signsOut(t, ids)
 }
 
 // signsOut: one call ends all other sessions, and another this one as well.
