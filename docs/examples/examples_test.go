@@ -1,0 +1,146 @@
+// Package examples_test runs the examples as a reader would.
+package examples_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tokenhouse/tokenhouse/internal/housetest"
+)
+
+// example is a program that reads a token and prints its claims.
+type example struct {
+	name    string
+	command []string
+	dir     string
+}
+
+// run returns what the example prints where it accepts the token, else what it
+// complains about.
+func (e example) run(t *testing.T, token string, env ...string) (claims map[string]any, refusal string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, e.command[0], e.command[1:]...)
+	cmd.Dir, cmd.Stdin, cmd.Env = e.dir, strings.NewReader(token+"\n"), append(os.Environ(), env...)
+	var out, complaint bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &complaint
+	if err := cmd.Run(); err != nil {
+		if out.Len() > 0 {
+			t.Errorf("claims were printed with an error: %s", &out)
+		}
+		if complaint.Len() == 0 {
+			t.Fatal(err)
+		}
+		return nil, complaint.String()
+	}
+	if err := json.Unmarshal(out.Bytes(), &claims); err != nil {
+		t.Fatalf("%v: %s%s", err, &out, &complaint)
+	}
+	return claims, ""
+}
+
+func build(t *testing.T) []example {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "go-verify")
+	do(t, "go-verify", "go", "build", "-tags", "nomsgpack", "-o", binary, ".")
+	for _, tool := range []string{"node", "npm"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Fatalf("%s is missing; install Node.js: %v", tool, err)
+		}
+	}
+	node := t.TempDir()
+	if err := os.CopyFS(node, os.DirFS("node-verify")); err != nil {
+		t.Fatal(err)
+	}
+	do(t, node, "npm", "ci", "--prefer-offline", "--ignore-scripts", "--no-audit", "--no-fund")
+	return []example{{"go-verify", []string{binary}, "."}, {"node-verify", []string{"node", "verify.mjs"}, node}}
+}
+
+func do(t *testing.T, dir, name string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+}
+
+// K4, O13: anybody's JOSE library verifies our tokens with the published keys
+// alone, and refuses what is not one of them.
+func TestTheExamplesVerifyOffline(t *testing.T) {
+	clock := housetest.NewClock(time.Now())
+	h := housetest.Start(t, housetest.Options{Clock: clock})
+	s := h.Client().Login(h.Admin.Email, h.Admin.Password)
+	session := h.Client().SessionLogin(h.Admin.Email, h.Admin.Password)
+	clock.Advance(-26 * time.Hour)
+	old := h.Client().Login(h.Admin.Email, h.Admin.Password).Access
+	url := "TOKENHOUSE_URL=" + h.Config.Issuer
+
+	for _, e := range build(t) {
+		t.Run(e.name, func(t *testing.T) {
+			for dialect, token := range map[string]string{"Overwatch": s.Access, "KubeWatch": session.Access} {
+				claims, refusal := e.run(t, token, url)
+				if claims == nil {
+					t.Fatalf("%s: a good token: %s", dialect, refusal)
+				}
+				if claims["org_id"] != s.Org || claims["sub"] != s.User || claims["iss"] != h.Config.Issuer {
+					t.Errorf("%s: %v", dialect, claims)
+				}
+				for _, name := range []string{"exp", "iat"} {
+					if _, ok := claims[name].(float64); !ok {
+						t.Errorf("%s: %s is %v", dialect, name, claims[name])
+					}
+				}
+				for _, name := range []string{"jti", "sid", "aud"} {
+					if text, ok := claims[name].(string); !ok || text == "" {
+						t.Errorf("%s: %s is %v", dialect, name, claims[name])
+					}
+				}
+			}
+			head, rest, _ := strings.Cut(s.Access, ".")
+			payload, signature, _ := strings.Cut(rest, ".")
+			other, _, _ := strings.Cut(strings.TrimPrefix(session.Access, head+"."), ".")
+			for name, c := range map[string]struct{ token, env, want string }{
+				"another payload":  {head + "." + other + "." + signature, url, "invalid token"},
+				"alg none":         {"eyJhbGciOiJub25lIiwidHlwIjoiYXQrand0In0." + payload + ".", url, "invalid token"},
+				"no token":         {"", url, "invalid token"},
+				"expired":          {old, url, "token expired"},
+				"another audience": {s.Access, "TOKENHOUSE_AUDIENCE=https://other.example.com", "invalid token"},
+			} {
+				if claims, refusal := e.run(t, c.token, url, c.env); claims != nil || !strings.Contains(refusal, "refused: "+c.want) {
+					t.Errorf("%s: %v %s", name, claims, refusal)
+				}
+			}
+		})
+	}
+}
+
+// No registry is named in what a reader clones, so that theirs is used.
+func TestTheLockfileNamesNoRegistry(t *testing.T) {
+	text, err := os.ReadFile("node-verify/package-lock.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lock struct {
+		Packages map[string]map[string]any `json:"packages"`
+	}
+	if err := json.Unmarshal(text, &lock); err != nil {
+		t.Fatal(err)
+	}
+	for name, p := range lock.Packages {
+		if p["resolved"] != nil {
+			t.Errorf("%s is resolved to %v", name, p["resolved"])
+		}
+		if name != "" && p["integrity"] == nil {
+			t.Errorf("%s is not pinned by its digest", name)
+		}
+	}
+}
