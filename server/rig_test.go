@@ -78,6 +78,12 @@ func (g *rig) advance(d time.Duration) {
 // start opens a house with its administrator. change may alter the configuration.
 func start(t testing.TB, change ...func(*house.Config)) *rig {
 	t.Helper()
+	return startWith(t, nil, change...)
+}
+
+// startWith is start with another environment.
+func startWith(t testing.TB, alter func(*house.Env), change ...func(*house.Config)) *rig {
+	t.Helper()
 	g := &rig{t: t, now: time.Date(2030, 1, 31, 12, 0, 0, 0, time.UTC), log: &lockedBuffer{}}
 	conf := house.Defaults()
 	conf.DataDir = t.TempDir()
@@ -88,7 +94,11 @@ func start(t testing.TB, change ...func(*house.Config)) *rig {
 	for _, c := range change {
 		c(&conf)
 	}
-	h, err := house.Open(context.Background(), conf, house.Env{Now: g.Now, Random: rand.Reader, Logger: slog.New(slog.NewJSONHandler(g.log, nil))})
+	env := house.Env{Now: g.Now, Random: rand.Reader, Logger: slog.New(slog.NewJSONHandler(g.log, nil))}
+	if alter != nil {
+		alter(&env)
+	}
+	h, err := house.Open(context.Background(), conf, env)
 	if err != nil {
 		t.Fatal(err)
 	}
