@@ -33,7 +33,7 @@ func auditLog(t *testing.T, f *fixture) {
 	}
 	for name, filter := range map[string]audit.Filter{
 		"name": {Name: audit.APIKeyUsed}, "outcome": {Outcome: audit.Denied}, "user": {User: "user_2"}, "key": {Key: "key_2"},
-		"session": {Session: "sess_2"}, "request": {Request: "req_2"}, "since": {Since: f.now.Add(1)}, "until": {Until: f.now},
+		"session": {Session: "sess_2"}, "request": {Request: "req_2"}, "since": {Since: f.now.Add(time.Microsecond)}, "until": {Until: f.now},
 	} {
 		if got, err := f.Audit().Events(t.Context(), tenant(a), filter, 0, 10); err != nil || len(got) != 0 {
 			t.Errorf("filter %s does not narrow: %v, %v", name, got, err)
