@@ -7,8 +7,10 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -193,6 +195,45 @@ func TestTwoSetsShareNothing(t *testing.T) {
 	a, b := newSet(), newSet()
 	a.RotationDue(1)
 	has(t, scrape(t, b), `tokenhouse_api_keys_rotation_due 0`)
+}
+
+// docs/metrics.md has a row for each metric of ours, with its type and labels,
+// and no other row.
+func TestTheDocumentationListsEveryMetric(t *testing.T) {
+	page, err := os.ReadFile("../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]string{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `(tokenhouse_[a-z_]+)` \\| (\\w+) \\| ([^|]*) ?\\|").FindAllStringSubmatch(string(page), -1) {
+		documented[row[1]] = row[2] + " " + strings.NewReplacer("`", "", " ", "").Replace(row[3])
+	}
+	s := newSet()
+	everything(s)
+	families, err := s.Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if !strings.HasPrefix(f.GetName(), "tokenhouse_") {
+			continue
+		}
+		labels := []string{}
+		for _, l := range f.GetMetric()[0].GetLabel() {
+			labels = append(labels, l.GetName())
+		}
+		documentedLabels := strings.Split(documented[f.GetName()], " ")
+		got := strings.ToLower(f.GetType().String())
+		want := strings.FieldsFunc(documentedLabels[len(documentedLabels)-1], func(r rune) bool { return r == ',' })
+		slices.Sort(want)
+		if documentedLabels[0] != got || !slices.Equal(want, labels) {
+			t.Errorf("%s is a %s with %v; documented as %q", f.GetName(), got, labels, documented[f.GetName()])
+		}
+		delete(documented, f.GetName())
+	}
+	if len(documented) > 0 {
+		t.Errorf("documented and not exported: %v", documented)
+	}
 }
 
 // Prometheus's own linter accepts what we export.

@@ -394,7 +394,7 @@ func TestRefusalsArePassedOn(t *testing.T) {
 		"a wildcard":             {judge("org_1", "metrics:read agents:*"), 200, "agt_"},
 		"separated by commas":    {judge("org_1", "metrics:read,agents:read"), 200, "agt_"},
 		"a redirect, for ever":   {redirect, 503, "UNAVAILABLE"},
-		"nothing but the status": {http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }), 500, ""},
+		"nothing but the status": {http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }), 500, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := standalone(t, &demo.Resource{Transport: demo.Within(func() http.Handler { return c.answer })}).do(http.MethodGet, "/api/v1/agents", "")

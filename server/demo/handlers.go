@@ -46,12 +46,10 @@ type rowPage struct {
 
 func (d *desk) list(s shelf) action {
 	return func(w http.ResponseWriter, r *http.Request, t tenant) {
-		limit, err := 50, error(nil)
-		if text := r.URL.Query().Get("limit"); text != "" {
-			if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > 200 {
-				fail(w, *invalid("limit", "must be a number from 1 to 200"))
-				return
-			}
+		limit, err := strconv.Atoi(cmp.Or(r.URL.Query().Get("limit"), "50"))
+		if err != nil || limit < 1 || limit > 200 {
+			fail(w, *invalid("limit", "must be a number from 1 to 200"))
+			return
 		}
 		d.with(w, t, func(o *org) {
 			rows, more, ok := o.page(s, r.URL.Query().Get("cursor"), limit)

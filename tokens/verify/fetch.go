@@ -85,4 +85,4 @@ func maxAge(cacheControl string) time.Duration {
 	return age
 }
 
-var errNoClock = errors.New("Now and URL are required")
+var errNoClock = errors.New("the fields URL and Now are required")

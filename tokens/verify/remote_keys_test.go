@@ -204,10 +204,15 @@ func TestBadKeySetsAreNotTaken(t *testing.T) {
 		return func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(b)) }
 	}
 	for name, h := range map[string]http.HandlerFunc{
-		"500":                        func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500); _, _ = w.Write(other.jwks()) },
-		"404":                        func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) },
-		"304 unasked":                func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotModified) },
-		"SEC-INJ-14 redirect loop":   func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, 301) },
+		"500": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusInternalServerError)
+			_, _ = w.Write(other.jwks())
+		},
+		"404":         func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) },
+		"304 unasked": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotModified) },
+		"SEC-INJ-14 redirect loop": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, r.URL.Path, http.StatusMovedPermanently)
+		},
 		"SEC-INJ-14 endless body":    endless,
 		"SEC-INJ-14 not JSON":        body("<html>"),
 		"cut off":                    body(good[:len(good)-2]),
