@@ -177,7 +177,7 @@ func TestK23_NoLogLineHoldsACredential(t *testing.T) {
 		_, key := h.Client().As(s.Access).CreateKey("prod-agent", "agents:read")
 		h.Client().WithKey(key).Get("/api/v1/agents").Expect(http.StatusOK)
 		h.Client().WithKey(key + "x").Get("/api/v1/agents").Expect(http.StatusUnauthorized)
-		h.Client().Get("/api/v1/agents/" + key).Expect(http.StatusUnauthorized, http.StatusNotFound)
+		h.Client().Get("/api/v1/agents/"+key).Expect(http.StatusUnauthorized, http.StatusNotFound)
 		h.Client().Get("/api/v1/agents?key=" + key + "&token=" + s.Access).Expect(http.StatusUnauthorized)
 		h.Client().Refresh(s.Refresh).Expect(http.StatusOK)
 		h.Client().TryLogin(h.Admin.Email, "a wrong but secret sentence").Expect(http.StatusUnauthorized)
