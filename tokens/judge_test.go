@@ -184,6 +184,25 @@ func TestAReplayRenewsTheIdleTime(t *testing.T) {
 	}
 }
 
+// SEC-DOS-10: 10^6 rotations are one family of the same size, and the last
+// token is judged like the first.
+func TestAMillionRotationsAreOneFamily(t *testing.T) {
+	f := fifth(func(f *Family) { f.ExpiresAt = noon.AddDate(100, 0, 0) })
+	now := noon
+	for range 1_000_000 {
+		now = now.Add(policy.Cooldown)
+		v := judge(f, from(home, f.Chain.Generation), now, policy)
+		if v.Result != Rotated {
+			t.Fatalf("generation %d: %s", f.Chain.Generation, v.Result)
+		}
+		f = v.Next
+	}
+	want := Chain{Generation: 1_000_005, LastUsed: 1_000_004, PreviousAt: now.Add(-policy.Cooldown)}
+	if f.Chain != want {
+		t.Errorf("chain = %+v, want %+v", f.Chain, want)
+	}
+}
+
 // A burst of the same request costs one write.
 func TestAReplayInABurstChangesNothing(t *testing.T) {
 	f := fifth(rotatedAgo(time.Second))

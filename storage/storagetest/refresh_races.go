@@ -207,7 +207,7 @@ func refreshRefusals(t *testing.T, f *fixture) {
 	d.now = begin.Add(7*day + 15*time.Minute) // O11: day 7.01
 	refusal(kept, "expired", "Refresh token has expired")
 	refusal(sleeping, "idle", "Refresh token has not been used for too long")
-	for d.now.Before(begin.Add(30*day - 5*time.Hour)) { // SEC-OAU-37, SEC-DOS-10: daily, to the absolute limit
+	for d.now.Before(begin.Add(30*day - 5*time.Hour)) { // SEC-OAU-37: to the absolute limit
 		d.pass(4 * time.Hour)
 		stored.refreshes()
 	}
@@ -217,6 +217,9 @@ func refreshRefusals(t *testing.T, f *fixture) {
 	}
 	if r, err := stored.present(stored.token); err != nil || !r.ExpiresAt.Equal(last.ExpiresAt) {
 		t.Errorf("the token expires at %s, %v; want the absolute limit", r.ExpiresAt, err)
+	}
+	if all, err := d.service.Sessions(t.Context(), d.caller(stored.id), ident.Page{Limit: 200}); err != nil || len(all) != 1 {
+		t.Errorf("%d sessions are listed, %v; want the one that is neither ended nor idle", len(all), err)
 	}
 	d.now = begin.Add(30 * day)
 	refusal(stored, "expired", "Refresh token has expired")

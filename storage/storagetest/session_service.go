@@ -25,7 +25,7 @@ func sessionService(t *testing.T, f *fixture) {
 	}
 	whole, token := d.open(t, tokens.Opening{Origin: atHome, TTL: 24 * time.Hour})
 	if token != "" {
-		t.Error("K6: a session without refresh has a refresh token")
+		t.Error("a session without refresh has a refresh token")
 	}
 	ids = append(ids, whole.ID)
 	slices.Reverse(ids) // newest first

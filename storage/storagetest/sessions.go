@@ -193,7 +193,7 @@ func (f *fixture) asksTheDatabase(t *testing.T, user ident.UserID, ended, living
 	}
 }
 
-// sessionCleanup: SEC-DOS-11, SEC-DOS-10. What stopped mattering is removed in
+// sessionCleanup: SEC-DOS-11. What stopped mattering is removed in
 // batches; the rest stays.
 func sessionCleanup(t *testing.T, f *fixture) {
 	user, org := f.user("anna@example.com"), f.org("acme")
