@@ -1,6 +1,7 @@
 package server
 
 import (
+	"log/slog"
 	"net/http"
 	"path"
 	"strings"
@@ -18,6 +19,15 @@ const (
 	IdleTimeout       = 2 * time.Minute
 	MaxHeaderBytes    = 32 << 10
 )
+
+// HTTPServer serves h under these limits. What net/http has to say of its
+// clients is logged at debug level.
+func HTTPServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: ReadHeaderTimeout, ReadTimeout: ReadTimeout, WriteTimeout: WriteTimeout,
+		IdleTimeout: IdleTimeout, MaxHeaderBytes: MaxHeaderBytes, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
 
 const hsts = "max-age=63072000; includeSubDomains"
 

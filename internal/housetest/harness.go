@@ -29,6 +29,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/internal/pgtest"
 	"github.com/tokenhouse/tokenhouse/internal/secret"
+	"github.com/tokenhouse/tokenhouse/server"
 )
 
 // Options say what to start. The zero Options start one replica on SQLite.
@@ -41,6 +42,8 @@ type Options struct {
 	// Env changes what the replica of that number gets from outside: its hooks
 	// or its clock.
 	Env func(replica int, env *house.Env)
+	// HTTP changes the limits of the public listener.
+	HTTP func(*http.Server)
 }
 
 // Epoch is what a harness's clock shows at first.
@@ -185,8 +188,11 @@ func (h *Harness) open(n int, l net.Listener) {
 	ops := h.listen()
 	r := &Replica{
 		House: built, URL: "http://" + l.Addr().String(), Ops: "http://" + ops.Addr().String(),
-		public: &http.Server{Handler: built.Handler}, ops: &http.Server{Handler: built.Ops},
+		public: server.HTTPServer(built.Handler, env.Logger), ops: server.HTTPServer(built.Ops, env.Logger),
 		stop: cancel, ended: make(chan struct{}),
+	}
+	if h.opts.HTTP != nil {
+		h.opts.HTTP(r.public)
 	}
 	running := make(chan struct{})
 	go func() { defer close(r.ended); close(running); built.Run(ctx) }()
