@@ -20,6 +20,7 @@ import (
 // K13, O20, O21, O27: the key has the form of the deployment, keeps the order
 // of its permissions and belongs to its maker's organisation.
 func TestAKeyIsMadeForItsMakerAndWorks(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	alice := d.person("user_alice", "org_a", catalogue.All())
@@ -53,6 +54,7 @@ func TestAKeyIsMadeForItsMakerAndWorks(t *testing.T) {
 
 // K9
 func TestAKeyWithoutExpiryWorksForYears(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	_, key := r.make(t, d.person("user_alice", "org_a", engineer), "metrics:read")
@@ -63,6 +65,7 @@ func TestAKeyWithoutExpiryWorksForYears(t *testing.T) {
 
 // O31: until revoked or expired; SEC-KEY-11: an expired key is refused.
 func TestAKeyEndsWithItsExpiry(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	k, plain, err := r.Create(t.Context(), d.person("user_alice", "org_a", engineer), apikeys.New{Name: "x", Permissions: []string{"metrics:read"}, ExpiresAt: d.clock.now().Add(time.Second)})
@@ -80,6 +83,7 @@ func TestAKeyEndsWithItsExpiry(t *testing.T) {
 
 // K11, O20, SEC-KEY-11: what is refused, and by which field.
 func TestWhatIsWrongWithANewKeyIsSaidFieldByField(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	alice := d.person("user_alice", "org_a", engineer)
@@ -125,6 +129,7 @@ func TestWhatIsWrongWithANewKeyIsSaidFieldByField(t *testing.T) {
 
 // O19: never more than its maker may, and it is named what is lacking.
 func TestAKeyIsNeverGivenMoreThanItsMakerHas(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	viewer := d.person("user_vera", "org_a", scope.Of("metrics:read", "api-keys:read"))
@@ -162,6 +167,7 @@ func TestAKeyIsNeverGivenMoreThanItsMakerHas(t *testing.T) {
 
 // A wildcard means what exists when it is used, within what the owner may do.
 func TestAWildcardFollowsTheCatalogueWithinTheOwnersRole(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	_, credential := r.make(t, d.person("user_alice", "org_a", engineer), "agents:*")
@@ -179,6 +185,7 @@ func TestAWildcardFollowsTheCatalogueWithinTheOwnersRole(t *testing.T) {
 
 // K16
 func TestThePresetOfAnAgentIsMetricsAndAgentsOnly(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	admin := d.person("user_admin", "org_a", catalogue.All())
@@ -201,6 +208,7 @@ func TestThePresetOfAnAgentIsMetricsAndAgentsOnly(t *testing.T) {
 }
 
 func TestAKeyDoesNotOutliveTheKeyThatMadeIt(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	end := d.clock.now().Add(time.Hour)
@@ -222,6 +230,7 @@ func TestAKeyDoesNotOutliveTheKeyThatMadeIt(t *testing.T) {
 }
 
 func TestTheOperatorMakesKeysForOthers(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	d.person("user_alice", "org_a", engineer)
@@ -254,6 +263,7 @@ func TestTheOperatorMakesKeysForOthers(t *testing.T) {
 
 // A lookup id that is taken costs another try, not the request.
 func TestATakenLookupIDIsTriedAgain(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	alice := d.person("user_alice", "org_a", engineer)

@@ -32,6 +32,7 @@ func openReadOnly(t *testing.T, path string) *sql.DB {
 // K12, O23, K23, SEC-KEY-13: the credential is in what Create and Rotate
 // return, and nowhere else: no list, event, log or file.
 func TestACredentialIsShownOnceAndKeptNowhere(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	alice := d.person("user_alice", "org_a", engineer)

@@ -24,6 +24,7 @@ func refused(t *testing.T, r *replica, credential string) {
 // K18, O26, SEC-KEY-09: refused from the next request on, warm as it is. K25:
 // the others work. K17: it is seen when and by whom.
 func TestARevokedKeyIsRefusedAtOnce(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	alice := d.person("user_alice", "org_a", engineer)
@@ -54,6 +55,7 @@ func TestARevokedKeyIsRefusedAtOnce(t *testing.T) {
 
 // K18, SEC-KEY-09: another replica refuses when it hears of it.
 func TestAKeyRevokedOnOneReplicaIsRefusedOnTheOther(t *testing.T) {
+	t.Parallel()
 	for name, d := range map[string]*deployment{"SQLite": onSQLite(t), "PostgreSQL": onPostgreSQL(t)} {
 		t.Run(name, func(t *testing.T) {
 			one, two := d.replica(t), d.replica(t)
@@ -75,6 +77,7 @@ func TestAKeyRevokedOnOneReplicaIsRefusedOnTheOther(t *testing.T) {
 
 // Revoking a key revokes what it made, and what that made, in one commit.
 func TestTheKeysThatAKeyMadeGoWithIt(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	alice := d.person("user_alice", "org_a", engineer)
@@ -95,6 +98,7 @@ func TestTheKeysThatAKeyMadeGoWithIt(t *testing.T) {
 }
 
 func TestAKeyCanBeRevokedAlone(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	alice := d.person("user_alice", "org_a", engineer)
@@ -111,6 +115,7 @@ func TestAKeyCanBeRevokedAlone(t *testing.T) {
 // SEC-KEY-04, K15, O26: a key of another organisation does not exist, and
 // asking for it is recorded.
 func TestAnotherOrganisationsKeyIsNotThere(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	k, key := r.make(t, d.person("user_alice", "org_a", engineer), "metrics:read")
@@ -145,6 +150,7 @@ func TestAnotherOrganisationsKeyIsNotThere(t *testing.T) {
 // Other people's keys of the organisation are seen (O25) but not touched
 // without api-keys:manage.
 func TestOtherPeoplesKeysTakeMorePermission(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	k, _ := r.make(t, d.person("user_alice", "org_a", engineer), "metrics:read", "agents:read")
@@ -187,6 +193,7 @@ func errOf[T any](_ T, err error) error { return err }
 
 // A key being made while its maker is revoked is either not made or revoked too.
 func TestNoChildSurvivesTheRevocationOfItsMaker(t *testing.T) {
+	t.Parallel()
 	for name, d := range map[string]*deployment{"SQLite": onSQLite(t), "PostgreSQL": onPostgreSQL(t)} {
 		t.Run(name, func(t *testing.T) {
 			r := d.replica(t)

@@ -17,6 +17,7 @@ import (
 
 // K24, O32, SEC-KEY-18: same key, new credential; the old one until its grace ends.
 func TestTheOldCredentialWorksUntilItsGraceEnds(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	alice := d.person("user_alice", "org_a", engineer)
@@ -44,6 +45,7 @@ func TestTheOldCredentialWorksUntilItsGraceEnds(t *testing.T) {
 
 // K24: with no grace the old credential ends at once.
 func TestWithoutGraceTheOldCredentialEndsAtOnce(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	alice := d.person("user_alice", "org_a", engineer)
@@ -56,6 +58,7 @@ func TestWithoutGraceTheOldCredentialEndsAtOnce(t *testing.T) {
 }
 
 func TestAThirdCredentialDropsTheFirst(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	alice := d.person("user_alice", "org_a", engineer)
@@ -74,6 +77,7 @@ func TestAThirdCredentialDropsTheFirst(t *testing.T) {
 
 // SEC-KEY-18
 func TestOfRotationsInParallelOneWins(t *testing.T) {
+	t.Parallel()
 	for name, d := range map[string]*deployment{"SQLite": onSQLite(t), "PostgreSQL": onPostgreSQL(t)} {
 		t.Run(name, func(t *testing.T) {
 			r := d.replica(t)
@@ -125,6 +129,7 @@ func (m *meetingStore) APIKey(ctx context.Context, t ident.Tenant, id ident.APIK
 }
 
 func TestWhatCannotBeRotated(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	alice := d.person("user_alice", "org_a", engineer)
@@ -148,6 +153,7 @@ func TestWhatCannotBeRotated(t *testing.T) {
 
 // Whoever rotates a key holds it, so rotation must not be a way to more.
 func TestRotatingAnothersKeyTakesWhatTheKeyMay(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	root := d.person("user_root", "org_a", catalogue.All())
@@ -187,6 +193,7 @@ func TestRotatingAnothersKeyTakesWhatTheKeyMay(t *testing.T) {
 
 // O36: due after 90 days, told once, until it is rotated.
 func TestAnOldCredentialIsDueForRotation(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	one, two := d.replica(t), d.replica(t)
 	alice := d.person("user_alice", "org_a", engineer)

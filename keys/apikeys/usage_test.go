@@ -20,6 +20,7 @@ func from(ip string) ident.Origin {
 
 // K24's list and O37: each credential says when it was last used, and from where.
 func TestTheLastUseOfEachCredentialIsKept(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	alice := d.person("user_alice", "org_a", engineer)
@@ -46,6 +47,7 @@ func TestTheLastUseOfEachCredentialIsKept(t *testing.T) {
 
 // O37: the first use of an hour is an event, once, on whichever replica.
 func TestTheFirstUseOfAnHourIsRecordedOnce(t *testing.T) {
+	t.Parallel()
 	for name, d := range map[string]*deployment{"SQLite": onSQLite(t), "PostgreSQL": onPostgreSQL(t)} {
 		t.Run(name, func(t *testing.T) {
 			replicas := []*replica{d.replica(t), d.replica(t)}
@@ -82,6 +84,7 @@ func TestTheFirstUseOfAnHourIsRecordedOnce(t *testing.T) {
 
 // SEC-KEY-20: nothing is written by a verification and nothing of it is lost.
 func TestUseIsCountedWithoutWriting(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	k, key := r.make(t, d.person("user_alice", "org_a", engineer), "metrics:read")
@@ -131,6 +134,7 @@ func (r *replica) buckets(t *testing.T, id ident.APIKeyID) (ok, refused int64) {
 
 // A flood of made-up keys is one event for each source and minute.
 func TestRefusalsOfUnknownKeysAreRecordedBySourceAndMinute(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	_, key := r.make(t, d.person("user_alice", "org_a", engineer), "metrics:read")
@@ -168,6 +172,7 @@ func TestRefusalsOfUnknownKeysAreRecordedBySourceAndMinute(t *testing.T) {
 
 // Beyond the bound refusals are counted, not lost and not kept one by one.
 func TestAFloodAtAKnownKeyIsBounded(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	k, key := r.make(t, d.person("user_alice", "org_a", engineer), "metrics:read")

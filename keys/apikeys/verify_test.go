@@ -20,6 +20,7 @@ import (
 // O40 and O37: whatever is wrong with a key, the caller sees one answer; the
 // audit log has the reason and the address.
 func TestEveryRefusalLooksTheSameAndIsRecordedAsWhatItIs(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	alice := d.person("user_alice", "org_a", engineer)
@@ -80,6 +81,7 @@ func TestEveryRefusalLooksTheSameAndIsRecordedAsWhatItIs(t *testing.T) {
 
 // K14 is the server's; that a key of any case of prefix is itself only is ours.
 func TestAKeyIsComparedWhole(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	_, key := r.make(t, d.person("user_alice", "org_a", engineer), "metrics:read")
@@ -99,6 +101,7 @@ func TestAKeyIsComparedWhole(t *testing.T) {
 // has; a silent feed means asking, and a database that does not answer means
 // no (SEC-KEY-09).
 func TestAWarmKeyReadsNoDatabase(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	_, key := r.make(t, d.person("user_alice", "org_a", engineer), "metrics:read")
@@ -131,6 +134,7 @@ func TestAWarmKeyReadsNoDatabase(t *testing.T) {
 
 // SEC-KEY-10: what is remembered of an id, or of its absence, ends with it.
 func TestAnUnknownKeyWorksAsSoonAsItExists(t *testing.T) {
+	t.Parallel()
 	elsewhere := onSQLite(t)
 	twin := elsewhere.replica(t)
 	twin.Random = neverEnding('x')
@@ -153,6 +157,7 @@ func TestAnUnknownKeyWorksAsSoonAsItExists(t *testing.T) {
 
 // SEC-KEY-08, INV-08: rights follow the owner's, at once.
 func TestAKeyLosesWhatItsOwnerLoses(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	_, key := r.make(t, d.person("user_alice", "org_a", engineer), "agents:*", "metrics:read")
@@ -175,6 +180,7 @@ func TestAKeyLosesWhatItsOwnerLoses(t *testing.T) {
 
 // SEC-KEY-07: the key of one organisation is no key of its owner's other one.
 func TestAKeyStaysInItsOrganisation(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	inA := d.person("user_alice", "org_a", engineer)
@@ -205,6 +211,7 @@ func (failing) Standing(context.Context, ident.UserID, ident.OrgID) (apikeys.Sta
 }
 
 func TestAnOwnerWhoCannotBeLookedUpIsNoReasonToAccept(t *testing.T) {
+	t.Parallel()
 	d := onSQLite(t)
 	r := d.replica(t)
 	_, key := r.make(t, d.person("user_alice", "org_a", engineer), "metrics:read")

@@ -49,6 +49,7 @@ func secretsOn(store sealing.SecretStore, keeper sealing.Keeper) *sealing.Secret
 }
 
 func TestSecretsSurviveARestartAndDifferByPurpose(t *testing.T) {
+	t.Parallel()
 	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"))
 	first, second := secretsOn(db.SealedSecrets(), local(t, raw)), secretsOn(db.SealedSecrets(), local(t, raw))
 	for _, s := range []*sealing.Secrets{first, second} {
@@ -78,6 +79,7 @@ func TestSecretsSurviveARestartAndDifferByPurpose(t *testing.T) {
 
 // SEC-OBS-15
 func TestAWrongMasterKeyCreatesNoSecret(t *testing.T) {
+	t.Parallel()
 	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"))
 	// The deployment is of a release that knew one purpose only, so that a
 	// start with another master key has something to create.
@@ -110,6 +112,7 @@ func TestAWrongMasterKeyCreatesNoSecret(t *testing.T) {
 }
 
 func TestSecretsMovedBetweenPlacesAreRefused(t *testing.T) {
+	t.Parallel()
 	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"))
 	keeper := local(t, raw)
 	sealed, err := keeper.Seal(make([]byte, 32), "secret:cursor-key:1")
@@ -126,6 +129,7 @@ func TestSecretsMovedBetweenPlacesAreRefused(t *testing.T) {
 }
 
 func TestReplicasThatStartTogetherShareTheirSecrets(t *testing.T) {
+	t.Parallel()
 	for _, backend := range []string{"SQLite", "PostgreSQL"} {
 		t.Run(backend, func(t *testing.T) {
 			path, url := filepath.Join(t.TempDir(), "th.db"), ""
@@ -164,6 +168,7 @@ func TestReplicasThatStartTogetherShareTheirSecrets(t *testing.T) {
 
 // Nothing in the database file helps whoever steals it.
 func TestNoSecretIsInTheDatabaseFile(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	db := openSQLite(t, filepath.Join(dir, "th.db"))
 	s := secretsOn(db.SealedSecrets(), local(t, raw))

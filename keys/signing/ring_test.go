@@ -83,6 +83,7 @@ func loaded(t testing.TB, r *signing.Ring) *signing.Ring {
 }
 
 func TestTheFirstLoadMakesAKeyAndSaysSo(t *testing.T) {
+	t.Parallel()
 	var c commits
 	path := filepath.Join(t.TempDir(), "th.db")
 	db := openSQLite(t, path, &c)
@@ -109,6 +110,7 @@ func TestTheFirstLoadMakesAKeyAndSaysSo(t *testing.T) {
 }
 
 func TestSignaturesVerifyAgainstTheJWKS(t *testing.T) {
+	t.Parallel()
 	for _, alg := range []string{"ES256", "ES384", "RS256", "PS256", "EdDSA"} {
 		t.Run(alg, func(t *testing.T) {
 			db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{})
@@ -147,6 +149,7 @@ func TestSignaturesVerifyAgainstTheJWKS(t *testing.T) {
 }
 
 func TestASignatureIsWholeForEveryToken(t *testing.T) {
+	t.Parallel()
 	// About every 128th ECDSA signature has a half with a leading zero byte.
 	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{})
 	r := loaded(t, ringOn(t, db.SigningKeys()))
@@ -171,6 +174,7 @@ func TestASignatureIsWholeForEveryToken(t *testing.T) {
 
 // SEC-JWT-40
 func TestTheJWKSHasNoPrivateMember(t *testing.T) {
+	t.Parallel()
 	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{})
 	r := loaded(t, ringOn(t, db.SigningKeys(), "ES256", "RS256", "EdDSA"))
 	var set struct{ Keys []map[string]any }
@@ -194,6 +198,7 @@ func TestTheJWKSHasNoPrivateMember(t *testing.T) {
 }
 
 func TestPublishedAndRetiringKeysAreInTheJWKSAndRevokedOnesAreNot(t *testing.T) {
+	t.Parallel()
 	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{})
 	r := loaded(t, ringOn(t, db.SigningKeys()))
 	ids := map[signing.State]string{}
@@ -231,6 +236,7 @@ func TestPublishedAndRetiringKeysAreInTheJWKSAndRevokedOnesAreNot(t *testing.T) 
 
 // SEC-JWT-42: replicas that start together agree on one key.
 func TestReplicasThatStartTogetherMakeOneKey(t *testing.T) {
+	t.Parallel()
 	for _, backend := range []string{"SQLite", "PostgreSQL"} {
 		t.Run(backend, func(t *testing.T) {
 			path, replicas := filepath.Join(t.TempDir(), "th.db"), 8
@@ -270,6 +276,7 @@ func TestReplicasThatStartTogetherMakeOneKey(t *testing.T) {
 
 // SEC-JWT-42
 func TestTheSameKeyTwiceIsRefused(t *testing.T) {
+	t.Parallel()
 	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{})
 	r := loaded(t, ringOn(t, db.SigningKeys()))
 	keys, err := r.Keys(t.Context())
@@ -295,6 +302,7 @@ func (f fixed) SigningKeys(context.Context) ([]signing.Key, error) { return f.ke
 func (f fixed) InTx(context.Context, func(signing.Tx) error) error { return fault.Unavailable }
 
 func TestSigningGoesOnWhileTheRingReloads(t *testing.T) {
+	t.Parallel()
 	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{})
 	r := loaded(t, ringOn(t, db.SigningKeys()))
 	var wg sync.WaitGroup

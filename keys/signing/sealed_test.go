@@ -18,6 +18,7 @@ import (
 
 // SEC-OBS-15
 func TestAWrongMasterKeyIsAnErrorAndMakesNoKey(t *testing.T) {
+	t.Parallel()
 	var c commits
 	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &c)
 	loaded(t, ringOn(t, db.SigningKeys()))
@@ -46,6 +47,7 @@ func TestAWrongMasterKeyIsAnErrorAndMakesNoKey(t *testing.T) {
 }
 
 func TestAPublicKeyPlantedInTheDatabaseIsNotPublished(t *testing.T) {
+	t.Parallel()
 	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{})
 	r := loaded(t, ringOn(t, db.SigningKeys()))
 	keys, err := r.Keys(t.Context())
@@ -69,6 +71,7 @@ func TestAPublicKeyPlantedInTheDatabaseIsNotPublished(t *testing.T) {
 }
 
 func TestThePrivateKeyIsNotInTheDatabaseFile(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	var c commits
 	db := openSQLite(t, filepath.Join(dir, "th.db"), &c)
