@@ -93,15 +93,16 @@ func TestADatabaseIsDroppedWithItsTestEvenIfStillInUse(t *testing.T) {
 }
 
 func TestCreatingADatabaseIsQuick(t *testing.T) {
+	const bound = 300 * time.Millisecond
 	best := time.Hour
-	for range 5 { // the best of some, since other processes use the machine too
+	for range 40 { // other processes use the machine too: once unhindered is enough
 		start := time.Now()
 		URL(t)
-		best = min(best, time.Since(start))
+		if best = min(best, time.Since(start)); best <= bound {
+			return
+		}
 	}
-	if best > 300*time.Millisecond {
-		t.Errorf("creating a database took %v", best)
-	}
+	t.Errorf("creating a database took %v at best, at most %v is promised", best, bound)
 }
 
 func TestParallelTestsGetDifferentDatabases(t *testing.T) {
