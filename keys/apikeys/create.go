@@ -56,7 +56,7 @@ func (s *Service) Create(ctx context.Context, caller ident.Caller, n New) (Key, 
 	now := s.Now()
 	k, err := s.judgeNew(ctx, caller, n, now)
 	if err != nil {
-		return Key{}, secret.Plain{}, err
+		return Key{}, secret.Plain{}, s.denied(ctx, caller, err, now)
 	}
 	for range maxCollisions {
 		made, plain, err := s.insert(ctx, caller, k)
@@ -65,7 +65,7 @@ func (s *Service) Create(ctx context.Context, caller ident.Caller, n New) (Key, 
 			return made, plain, nil
 		}
 		if !errors.Is(err, fault.Conflict) {
-			return Key{}, secret.Plain{}, err
+			return Key{}, secret.Plain{}, s.denied(ctx, caller, err, now)
 		}
 	}
 	return Key{}, secret.Plain{}, errors.New("every lookup id that was tried is taken: the random source repeats itself")

@@ -156,6 +156,10 @@ func TestAKeyIsNeverGivenMoreThanItsMakerHas(t *testing.T) {
 			t.Errorf("%s: %v, lacking %v; want %v", name, err, got, c.lacking)
 		}
 	}
+	// The first two are refused, and recorded, before they get here.
+	if denied := r.named(audit.PermissionDenied); len(denied) != 6 || denied[0].Outcome != audit.Denied || denied[0].Org != "org_a" || denied[0].Meta["required"] == "" {
+		t.Errorf("refusals recorded: %+v; want six", denied)
+	}
 	child, childCredential := r.make(t, key, "incidents:read")
 	if child.CreatedBy != (apikeys.Creator{Key: parent.ID}) || child.Owner != "user_alice" || child.Org != "org_a" {
 		t.Errorf("the child is %+v", child)

@@ -29,7 +29,7 @@ func openReadOnly(t *testing.T, path string) *sql.DB {
 	return db
 }
 
-// K12, O23, K23, SEC-KEY-13: the credential is in what Create and Rotate
+// K12, O23, SEC-KEY-13: the credential is in what Create and Rotate
 // return, and nowhere else: no list, event, log or file.
 func TestACredentialIsShownOnceAndKeptNowhere(t *testing.T) {
 	t.Parallel()

@@ -142,7 +142,7 @@ func crcOf(s string) string {
 	return out
 }
 
-// SEC-OAU-65: no two credentials alike, each character as likely as any other,
+// SEC-OAU-65, for API keys: no two credentials alike, each character as likely as any other,
 // first and last characters independent.
 func TestSecretsAreRandom(t *testing.T) {
 	const n = 100_000

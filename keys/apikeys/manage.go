@@ -2,7 +2,6 @@ package apikeys
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"time"
 
@@ -89,7 +88,7 @@ func (s *Service) Rotate(ctx context.Context, caller ident.Caller, id ident.APIK
 		return Key{}, secret.Plain{}, err
 	}
 	if err := s.mayHold(ctx, caller, seen); err != nil {
-		return Key{}, secret.Plain{}, err
+		return Key{}, secret.Plain{}, s.denied(ctx, caller, err, now, targetOf(&seen))
 	}
 	if grace < 0 || grace > MaxGrace {
 		return Key{}, secret.Plain{}, fault.Refuse("grace", "must be between 0s and 720h (30 days)")
@@ -234,7 +233,7 @@ func (s *Service) findOwn(ctx context.Context, caller ident.Caller, id ident.API
 		return Key{}, errNoKey()
 	}
 	if !owns(caller, k) && !caller.May(PermManage) {
-		return Key{}, fault.Lacking(string(PermManage))
+		return Key{}, s.denied(ctx, caller, fault.Lacking(string(PermManage)), now, targetOf(&k))
 	}
 	return k, nil
 }
@@ -251,24 +250,3 @@ func owns(caller ident.Caller, k Key) bool {
 		return caller.Kind == ident.Operator
 	}
 }
-
-// find returns a key of the caller's organisation. To ask for another
-// organisation's is answered like an unknown one, and recorded.
-func (s *Service) find(ctx context.Context, caller ident.Caller, id ident.APIKeyID, now time.Time) (Key, error) {
-	k, err := s.Store.APIKey(ctx, caller.Tenant(), id)
-	if !errors.Is(err, fault.NotFound) {
-		return k, err
-	}
-	if exists, err := s.Store.APIKeyExists(ctx, id); err != nil {
-		return Key{}, err
-	} else if exists {
-		e := audit.By(caller, now, audit.CrossOrgDenied, audit.Target{Type: "api_key", ID: string(id)})
-		e.Outcome = audit.Denied
-		if err := s.Store.InTx(ctx, func(tx Tx) error { return tx.Record(e) }); err != nil {
-			return Key{}, err
-		}
-	}
-	return Key{}, errNoKey()
-}
-
-func errNoKey() error { return fault.New(fault.NotFound, "There is no such API key.") }

@@ -172,6 +172,9 @@ func TestOtherPeoplesKeysTakeMorePermission(t *testing.T) {
 			}
 		}
 	}
+	if denied := r.named(audit.PermissionDenied); len(denied) != 9 || denied[0].Outcome != audit.Denied || denied[0].Targets[0].Type != "api_key" {
+		t.Errorf("refusals recorded: %+v; want nine", denied)
+	}
 	admin := d.person("user_admin", "org_a", catalogue.All())
 	if got, err := r.Rename(t.Context(), admin, k.ID, " renamed "); err != nil || got.Name != "renamed" {
 		t.Errorf("Rename = %+v, %v", got, err)

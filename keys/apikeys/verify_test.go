@@ -79,7 +79,7 @@ func TestEveryRefusalLooksTheSameAndIsRecordedAsWhatItIs(t *testing.T) {
 	}
 }
 
-// K14 is the server's; that a key of any case of prefix is itself only is ours.
+// Whatever character differs, it is another key.
 func TestAKeyIsComparedWhole(t *testing.T) {
 	t.Parallel()
 	d := onSQLite(t)
