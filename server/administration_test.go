@@ -135,6 +135,24 @@ func TestSessions(t *testing.T) {
 	g.want(g.do("GET", "/api/v1/me", "", bearer(elsewhere.text("access_token"))...), 401)
 	g.want(g.do("GET", "/api/v1/me", "", bearer(token)...), 200)
 
+	viewer := g.member(token, "viewer@example.com", "viewer")
+	me := g.want(g.do("GET", "/api/v1/me", "", bearer(token)...), 200).text("id")
+	for query, want := range map[string]int{"?user_id=*": 2, "?user_id=" + me: 1, "": 1} {
+		a := g.want(g.do("GET", "/api/v1/sessions"+query, "", bearer(token)...), 200)
+		if data, _ := a.json["data"].([]any); len(data) != want {
+			t.Errorf("%q: %d sessions, want %d", query, len(data), want)
+		}
+	}
+	for _, query := range []string{"?user_id=*", "?user_id=" + me} {
+		if a := g.do("GET", "/api/v1/sessions"+query, "", bearer(viewer)...); a.status != 403 || !strings.Contains(string(a.body), "sessions:read") {
+			t.Errorf("a viewer, %q: %d %s", query, a.status, a.body)
+		}
+	}
+	if a := g.do("GET", "/api/v1/sessions?user_id=me", "", bearer(token)...); a.status != 422 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	_, auditor := g.createKey(token, `{"name":"k","permissions":["sessions:read"]}`)
+	g.want(g.do("GET", "/api/v1/sessions?user_id=*", "", "X-API-Key", auditor), 200)
 	_, key := g.createKey(token, `{"name":"k","permissions":["agents:read"]}`)
 	for _, c := range [][2]string{{"GET", "/api/v1/sessions"}, {"DELETE", "/api/v1/sessions"}, {"POST", "/api/v1/me/password"}} {
 		if a := g.do(c[0], c[1], "", "X-API-Key", key); a.status != 403 || a.text("code") != "INSUFFICIENT_PERMISSIONS" {

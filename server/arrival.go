@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
@@ -14,6 +15,10 @@ import (
 
 // maxUserAgent is how much of a User-Agent is kept, in bytes.
 const maxUserAgent = 512
+
+// requestTimeout is how long an answer may take, body included: less than
+// WriteTimeout, so that the client still hears of it.
+const requestTimeout = WriteTimeout - 5*time.Second
 
 // arrive is the outermost handler: it names the request, finds out where it
 // came from, and writes the access log when it is answered. A request id sent
@@ -26,7 +31,9 @@ func (s *Server) arrive(next http.Handler) http.Handler {
 		in.caller = ident.Caller{Kind: ident.Anonymous, Origin: in.origin}
 		w.Header().Set("X-Request-Id", string(in.id))
 		out := &reply{ResponseWriter: w}
-		r = r.WithContext(context.WithValue(r.Context(), inboundKey{}, in))
+		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), inboundKey{}, in), requestTimeout)
+		defer cancel()
+		r = r.WithContext(ctx)
 		defer s.depart(r, in, out)
 		defer s.catch(out, r)
 		next.ServeHTTP(out, r)

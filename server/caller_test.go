@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -53,7 +54,7 @@ func TestCredential(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s, _ := bare(t, Config{})
-			r := httptest.NewRequest("GET", "/?access_token="+jwt+"&api_key="+key, nil)
+			r := httptest.NewRequest(http.MethodGet, "/?access_token="+jwt+"&api_key="+key, nil)
 			for i := 0; i < len(c.headers); i += 2 {
 				r.Header.Add(c.headers[i], c.headers[i+1])
 			}
@@ -91,7 +92,7 @@ func FuzzCookie(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, header string) {
-		r := httptest.NewRequest("GET", "/", nil)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Header["Cookie"] = []string{header}
 		v, err := cookie(r, "th_access")
 		if err != nil && !errors.Is(err, fault.AmbiguousCredentials) {

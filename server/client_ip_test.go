@@ -2,6 +2,7 @@ package server
 
 import (
 	"crypto/tls"
+	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"strings"
@@ -35,7 +36,7 @@ func TestClientIP(t *testing.T) {
 		{"a Unix socket", "@", nil, "invalid IP"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := httptest.NewRequest("GET", "/", nil)
+			r := httptest.NewRequest(http.MethodGet, "/", nil)
 			r.RemoteAddr = c.peer
 			for i := 0; i < len(c.headers); i += 2 {
 				r.Header.Add(c.headers[i], c.headers[i+1])
@@ -64,7 +65,7 @@ func TestOverTLS(t *testing.T) {
 		{"other headers", "10.0.0.1:1", []string{"X-Forwarded-Ssl", "on", "Forwarded", "proto=https", "Front-End-Https", "on"}, false, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := httptest.NewRequest("GET", "/", nil)
+			r := httptest.NewRequest(http.MethodGet, "/", nil)
 			r.RemoteAddr = c.peer
 			if c.tls {
 				r.TLS = &tls.ConnectionState{}

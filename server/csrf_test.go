@@ -38,7 +38,11 @@ func TestAnotherSiteChangesNothing(t *testing.T) {
 		}
 		checked++
 		for name, headers := range crossSite {
-			for _, kind := range []string{"application/json", "text/plain", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded"} {
+			kinds := []string{"application/json"}
+			if name == "another origin" { // what a form may send without asking first
+				kinds = append(kinds, "text/plain", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded")
+			}
+			for _, kind := range kinds {
 				r := g.do(c.method, c.path, "{}", append(headers, "Cookie", jar, "Content-Type", kind)...)
 				if r.status != 403 || r.text("code") != "CROSS_ORIGIN" || r.header.Get("Set-Cookie") != "" {
 					t.Errorf("%s %s, %s, %s: %d %s", c.method, c.template, name, kind, r.status, r.body)

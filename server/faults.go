@@ -1,8 +1,10 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"math"
 	"net/http"
 	"strconv"
@@ -89,6 +91,9 @@ func (f forgetting) Unwrap() error { return f.error }
 // logged here, once; the caller learns its request id and nothing else.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	f, in := fault.Of(err), inboundOf(r.Context())
+	if f.Code == fault.Internal && r.Context().Err() != nil {
+		f = fault.Wrap(err, fault.Unavailable, "") // out of time, not out of order
+	}
 	row, ok := wires[f.Code]
 	if !ok {
 		row = wires[fault.Internal]
@@ -98,7 +103,11 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		Status: row.status, StatusCode: row.status, Code: row.code, Error: row.text, Detail: row.detail, RequestID: string(in.id),
 	}
 	if row.status >= http.StatusInternalServerError {
-		s.Log.ErrorContext(r.Context(), "request failed", "request_id", in.id, "route", in.route, "code", f.Code, "err", err.Error())
+		level := slog.LevelError
+		if errors.Is(r.Context().Err(), context.Canceled) {
+			level = slog.LevelInfo // the client went away: that is no failure of ours
+		}
+		s.Log.Log(r.Context(), level, "request failed", "request_id", in.id, "route", in.route, "code", f.Code, "err", err.Error())
 	} else {
 		p.Reason, p.Fields, p.Required = f.Reason, f.Fields, f.Required
 		if f.Detail != "" {

@@ -1,10 +1,12 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -182,9 +184,30 @@ func TestAReplyThatHasBegunIsBrokenOffByAPanic(t *testing.T) {
 		panic("late")
 	})
 	defer func() {
-		if p := recover(); p != http.ErrAbortHandler {
-			t.Errorf("recovered %v, want http.ErrAbortHandler", p)
+		if err, _ := recover().(error); !errors.Is(err, http.ErrAbortHandler) {
+			t.Errorf("recovered %v, want http.ErrAbortHandler", err)
 		}
 	}()
 	ask(h, http.MethodGet, "/panics", "")
+}
+
+func TestRunningOutOfTimeIsNotAFaultOfOurs(t *testing.T) {
+	s, log := bare(t, Config{})
+	h := mounted(t, s, http.MethodGet, "/slow", func(w http.ResponseWriter, r *http.Request) {
+		if _, ok := r.Context().Deadline(); !ok {
+			t.Error("a request may take for ever")
+		}
+		<-r.Context().Done()
+		s.fail(w, r, fmt.Errorf("read users: %w", r.Context().Err()))
+	})
+	gone, cancel := context.WithCancel(context.Background())
+	cancel()
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequestWithContext(gone, http.MethodGet, "/slow", nil))
+	if w.Code != http.StatusServiceUnavailable {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if strings.Contains(log.String(), `"ERROR"`) {
+		t.Errorf("a client that left is logged as an error: %s", log)
+	}
 }

@@ -144,7 +144,7 @@ func TestForgedHostsChangeNothing(t *testing.T) {
 	forged := []string{"X-Forwarded-Host", "evil.example", "X-Forwarded-Proto", "https", "Forwarded", "host=evil.example;proto=https", "X-Original-URL", "/evil", "X-Forwarded-Prefix", "/evil"}
 	for _, path := range []string{"/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/openapi.json", "/.well-known/jwks.json"} {
 		plain := g.want(g.do("GET", path, ""), 200)
-		req, _ := http.NewRequest("GET", g.url+path, nil)
+		req, _ := http.NewRequest(http.MethodGet, g.url+path, nil)
 		req.Host = "evil.example"
 		for i := 0; i < len(forged); i += 2 {
 			req.Header.Set(forged[i], forged[i+1])

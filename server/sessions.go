@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 
+	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/tokens"
 )
@@ -21,13 +22,44 @@ type session struct {
 	UserAgent  string          `json:"user_agent"`
 }
 
-type sessionList struct{ pageRequest }
+// everyone, in place of a user's identifier, stands for the whole organisation.
+const everyone = "*"
 
-func (r *sessionList) read(i *input) error { return r.readPage(i) }
+type sessionList struct {
+	pageRequest
+	whose string // empty: the caller's own
+}
 
-// listSessions serves GET /api/v1/sessions: the caller's own.
+func (r *sessionList) read(i *input) (err error) {
+	if r.whose, err = i.value("user_id"); err != nil {
+		return err
+	}
+	if r.whose != "" && r.whose != everyone {
+		if _, err := ident.ParseUserID(r.whose); err != nil {
+			return fault.Refuse("user_id", "must be a user identifier, or * for everyone")
+		}
+	}
+	return r.readPage(i, r.whose)
+}
+
+// sessions finds what req asks for. Those of others take sessions:read.
+func (s *Server) sessions(ctx context.Context, caller ident.Caller, req sessionList) ([]tokens.Family, error) {
+	switch req.whose {
+	case "":
+		if caller.Kind != ident.Person {
+			return nil, fault.New(fault.InsufficientPermissions, "An API key has no sessions of its own; ask with user_id.")
+		}
+		return s.Services.Sessions.Sessions(ctx, caller, req.ask())
+	case everyone:
+		return s.Services.Sessions.SessionsOf(ctx, caller, "", req.ask())
+	default:
+		return s.Services.Sessions.SessionsOf(ctx, caller, ident.UserID(req.whose), req.ask())
+	}
+}
+
+// listSessions serves GET /api/v1/sessions: living ones.
 func (s *Server) listSessions(ctx context.Context, caller ident.Caller, req sessionList) (page[session], error) {
-	found, err := s.Services.Sessions.Sessions(ctx, caller, req.ask())
+	found, err := s.sessions(ctx, caller, req)
 	if err != nil {
 		return page[session]{}, err
 	}
