@@ -42,7 +42,7 @@ func TestAKilledServerKeepsWhatItAcknowledged(t *testing.T) {
 			t.Parallel()
 			v := &victim{t: t, binary: binary, database: url(t), dir: t.TempDir(), listen: loopbackAddress(t), ops: loopbackAddress(t)}
 			v.enlist()
-			var acknowledged ledger
+			acknowledged := &ledger{}
 			for round := range crashes {
 				acknowledged.add(v.round(round))
 				if t.Failed() {
@@ -86,6 +86,7 @@ type victim struct {
 	t                             *testing.T
 	binary, database, dir, listen string
 	ops                           string
+	demo                          bool // with the demonstration resource server
 	users                         []string
 	server                        *exec.Cmd
 }
@@ -134,6 +135,9 @@ func (v *victim) start() {
 		"TOKENHOUSE_DATABASE_URL="+v.database, "TOKENHOUSE_DATA_DIR="+v.dir, "TOKENHOUSE_LISTEN="+v.listen, "TOKENHOUSE_OPS_LISTEN="+v.ops,
 		"TOKENHOUSE_ISSUER=http://"+v.listen, "TOKENHOUSE_TRUSTED_PROXIES=127.0.0.0/8", "TOKENHOUSE_REFRESH_COOLDOWN=0s",
 		"TOKENHOUSE_ADMIN_EMAIL=admin@crash.localhost", "TOKENHOUSE_ADMIN_PASSWORD="+crashSecret, "TOKENHOUSE_LOG_FORMAT=json")
+	if v.demo {
+		v.server.Env = append(v.server.Env, "TOKENHOUSE_DEMO=true")
+	}
 	var log bytes.Buffer
 	v.server.Stdout, v.server.Stderr = &log, &log
 	if err := v.server.Start(); err != nil {
@@ -321,7 +325,7 @@ func sessionOf(token string) string {
 }
 
 // auditTrail finds the event of every acknowledged login and revocation.
-func (v *victim) auditTrail(l ledger) {
+func (v *victim) auditTrail(l *ledger) {
 	export := exec.Command(v.binary, "audit", "export", "--database-url", v.database, "--data-dir", v.dir)
 	export.Dir = v.dir
 	out, err := export.Output()
