@@ -211,6 +211,25 @@ func TestCountersOutliveTheProcess(t *testing.T) { // SEC-LOG-09
 	})
 }
 
+func TestRightPasswordStartsItsOwnCountersAnew(t *testing.T) {
+	onBoth(t, func(t *testing.T, o opener) {
+		w := open(t, o, newClock())
+		w.person("ada@example.com")
+		_ = w.wrongLogins(4, attempt{email: "ada@example.com"})
+		home, err := w.login(apiClient, attempt{email: "ada@example.com", password: rightPassword})
+		must(t, err)
+		if err := w.wrongLogins(4, attempt{email: "ada@example.com"}); !errors.Is(err, fault.InvalidCredentials) {
+			t.Errorf("fourth wrong login after a right one: %v", err)
+		}
+		device := attempt{email: "ada@example.com", password: rightPassword, device: home.Device}
+		for range 2 {
+			_ = w.wrongLogins(9, device)
+			_, err = w.login(apiClient, device)
+			must(t, err)
+		}
+	})
+}
+
 func TestSprayingIsStoppedAtItsSource(t *testing.T) { // SEC-LOG-10
 	w := open(t, backends["SQLite"](t), newClock())
 	w.person("ada@example.com")

@@ -155,61 +155,63 @@ func exchanges(t *testing.T, f *fixture) {
 		ID: ident.NewUserID(f.now, rand.Reader), Email: "A@example.com", Canonical: "a@example.com",
 		Status: accounts.Active, PasswordHash: "old", CreatedAt: f.now,
 	}
-	org := ident.NewOrgID(f.now, rand.Reader)
 	if err := f.Accounts().InTx(t.Context(), func(tx accounts.Tx) error {
 		_, err := tx.InsertUser(user)
 		return err
 	}); err != nil {
 		t.Fatal(err)
 	}
-	family := func() tokens.Family {
-		return tokens.Family{ID: ident.NewSessionID(f.now, rand.Reader), User: user.ID, Org: org, Client: "cli_api", Method: "password", CreatedAt: f.now, ExpiresAt: f.now.Add(time.Hour)}
-	}
-	login := func(fam tokens.Family, hash, next string) (held bool, err error) {
-		err = f.Exchanges().InExchangeTx(t.Context(), func(tx oauth.Tx) (err error) {
-			if held, err = tx.HoldPassword(user.ID, hash, next); err != nil || !held {
-				return err
-			}
-			return errors.Join(tx.InsertFamily(fam), tx.Record(audit.Event{Time: f.now, Name: audit.LoginSucceeded}))
-		})
-		return held, err
-	}
-	first := family()
+	first := f.familyOf(user)
 	for _, tt := range []struct {
 		name, hash, next string
+		family           tokens.Family
 		held             bool
 	}{
-		{"another password", "other", "", false},
-		{"the password", "old", "", true},
-		{"the password, computed anew", "old", "new", true},
-		{"the old hash afterwards", "old", "", false},
-		{"the new hash afterwards", "new", "", true},
+		{"another password", "other", "", f.familyOf(user), false},
+		{"the password", "old", "", first, true},
+		{"the password, computed anew", "old", "new", f.familyOf(user), true},
+		{"the old hash afterwards", "old", "", f.familyOf(user), false},
+		{"the new hash afterwards", "new", "", f.familyOf(user), true},
 	} {
-		fam := family()
-		if tt.name == "the password" {
-			fam = first
-		}
-		held, err := login(fam, tt.hash, tt.next)
+		held, err := f.login(t, tt.family, tt.hash, tt.next)
 		if err != nil || held != tt.held {
 			t.Errorf("%s: held %v, %v; want %v", tt.name, held, err, tt.held)
 		}
-		if _, err := f.Sessions().Family(t.Context(), fam.ID); (err == nil) != tt.held {
+		if _, err := f.Sessions().Family(t.Context(), tt.family.ID); (err == nil) != tt.held {
 			t.Errorf("%s: its session: %v", tt.name, err)
 		}
 	}
-	if _, err := login(first, "new", "newer"); err == nil {
+	if _, err := f.login(t, first, "new", "newer"); err == nil {
 		t.Error("a session that exists was opened again")
 	}
 	if u, err := f.Accounts().User(t.Context(), user.ID); err != nil || u.PasswordHash != "new" {
 		t.Errorf("hash %q, %v after a login that failed; want the one before", u.PasswordHash, err)
 	}
 	f.disable(t, user)
-	if held, err := login(family(), "new", ""); err != nil || held {
+	if held, err := f.login(t, f.familyOf(user), "new", ""); err != nil || held {
 		t.Errorf("a disabled user's password is held: %v, %v", held, err)
 	}
-	err := f.Exchanges().InExchangeTx(t.Context(), func(tx oauth.Tx) error { return tx.InsertFamily(family()) })
+	err := f.Exchanges().InExchangeTx(t.Context(), func(tx oauth.Tx) error { return tx.InsertFamily(f.familyOf(user)) })
 	if !errors.Is(err, fault.AccountDisabled) {
 		t.Errorf("a disabled user's session: %v, want fault.AccountDisabled", err)
+	}
+}
+
+// login opens a session where the user's hash is still hash.
+func (f *fixture) login(t *testing.T, fam tokens.Family, hash, next string) (held bool, err error) {
+	err = f.Exchanges().InExchangeTx(t.Context(), func(tx oauth.Tx) (err error) {
+		if held, err = tx.HoldPassword(fam.User, hash, next); err != nil || !held {
+			return err
+		}
+		return errors.Join(tx.InsertFamily(fam), tx.Record(audit.Event{Time: f.now, Name: audit.LoginSucceeded}))
+	})
+	return held, err
+}
+
+func (f *fixture) familyOf(u accounts.User) tokens.Family {
+	return tokens.Family{
+		ID: ident.NewSessionID(f.now, rand.Reader), User: u.ID, Org: ident.NewOrgID(f.now, rand.Reader), Client: "cli_api",
+		Method: "password", CreatedAt: f.now, ExpiresAt: f.now.Add(time.Hour),
 	}
 }
 
