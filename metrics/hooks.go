@@ -53,8 +53,8 @@ func (s *Set) HashWaited(d time.Duration) { s.credentials.hashWait.Observe(secon
 // Propagated records how long a revocation took to arrive at this replica.
 func (s *Set) Propagated(lag time.Duration) { s.credentials.propagation.Observe(seconds(lag)) }
 
-// AuditWriteFailed counts an audit event that could not be written.
-func (s *Set) AuditWriteFailed() { s.system.auditFailures.Inc() }
+// AuditWriteFailed counts audit events that could not be written.
+func (s *Set) AuditWriteFailed(events int) { s.system.auditFailures.Add(float64(max(events, 0))) }
 
 // CleanupLag sets how long the oldest expired row has been waiting.
 func (s *Set) CleanupLag(d time.Duration) { s.system.cleanupLag.Set(seconds(d)) }

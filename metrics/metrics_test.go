@@ -71,7 +71,7 @@ func everything(s *metrics.Set) {
 	s.Hashing(1)
 	s.HashWaited(20 * time.Millisecond)
 	s.Propagated(30 * time.Millisecond)
-	s.AuditWriteFailed()
+	s.AuditWriteFailed(1)
 	s.CleanupLag(time.Minute)
 	s.StorageOperation("transaction", nil, time.Millisecond)
 	s.Request("/api/v1/api-keys/:id", http.MethodGet, 200, time.Millisecond)

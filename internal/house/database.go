@@ -46,9 +46,12 @@ func openDatabase(ctx context.Context, conf Config, env Env, committed func([]au
 	return db, nil
 }
 
-// timed adds the metric of storage operations to the hooks.
+// timed adds the metrics of storage to the hooks.
 func (h *House) timed() gormstore.Hooks {
 	hooks := h.env.Hooks
+	if hooks.Unwritten == nil {
+		hooks.Unwritten = h.Metrics.AuditWriteFailed
+	}
 	if hooks.Timer != nil {
 		return hooks
 	}

@@ -56,12 +56,15 @@ type tx struct {
 // fn may run again after a deadlock, so it must set what it returns anew.
 func (db *DB) inTx(ctx context.Context, fn func(*tx) error) error {
 	var done tx
+	made := 0 // events of a transaction that wanted to commit
 	ended := db.opts.Hooks.begun()
 	err := db.begin(ctx, func(g *gorm.DB) error {
 		t := tx{g: g, opts: &db.opts}
+		made = 0
 		if err := fn(&t); err != nil {
 			return err
 		}
+		made = len(t.events)
 		if err := t.flush(); err != nil {
 			return err
 		}
@@ -70,6 +73,7 @@ func (db *DB) inTx(ctx context.Context, fn func(*tx) error) error {
 	})
 	ended(err)
 	if err != nil {
+		db.opts.Hooks.failed(made)
 		return unavailable(err)
 	}
 	if len(done.events)+len(done.changes) > 0 {

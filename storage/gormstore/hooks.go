@@ -10,6 +10,9 @@ type Hooks struct {
 	// Timer is called when an operation ("transaction" or "read") begins; what it
 	// returns is called with the result at the end.
 	Timer func(operation string) func(error)
+	// Unwritten is told how many audit events were lost together with the
+	// transaction that made them.
+	Unwritten func(events int)
 }
 
 // doneKey finds the end of a timed read in the statement.
@@ -61,6 +64,13 @@ func (h Hooks) commit() error {
 		return nil
 	}
 	return h.Before("commit")
+}
+
+// failed tells of the audit events that a failed transaction took with it.
+func (h Hooks) failed(events int) {
+	if h.Unwritten != nil && events > 0 {
+		h.Unwritten(events)
+	}
 }
 
 // begun starts the timer of a transaction.
