@@ -89,6 +89,49 @@ func TestRotatingAnAPIKey(t *testing.T) {
 	}
 }
 
+// SEC-KEY-03: nobody makes a key without a present and deliberate credential.
+func TestCreatingAKeyTakesACredential(t *testing.T) {
+	g := start(t)
+	expired := g.admin()
+	g.advance(2 * time.Hour)
+	admin := g.admin()
+	const body = `{"name":"k","permissions":["agents:read"]}`
+	for name, c := range map[string]struct {
+		headers []string
+		status  int
+	}{
+		"nothing":                          {nil, 401},
+		"an expired token":                 {bearer(expired), 401},
+		"an expired token in a cookie":     {[]string{"Cookie", "th_access=" + expired}, 401},
+		"a cookie, from another site":      {[]string{"Cookie", "th_access=" + admin, "Origin", "https://evil.example"}, 403},
+		"a cookie, by a form of another's": {[]string{"Cookie", "th_access=" + admin, "Sec-Fetch-Site", "cross-site", "Content-Type", "text/plain"}, 403},
+		"a cookie, from our own page":      {[]string{"Cookie", "th_access=" + admin, "Sec-Fetch-Site", "same-origin"}, 201},
+	} {
+		if a := g.do("POST", "/api/v1/api-keys", body, c.headers...); a.status != c.status {
+			t.Errorf("%s: %d %s", name, a.status, a.body)
+		}
+	}
+	if ids, _ := g.pages(admin, "/api/v1/api-keys", 50); len(ids) != 1 {
+		t.Errorf("%d keys were made", len(ids))
+	}
+}
+
+// SEC-KEY-05: the key that is judged is the key that is changed: there is one
+// identifier, that of the path.
+func TestTheKeyInThePathIsTheOneThatIsChanged(t *testing.T) {
+	g := start(t)
+	admin := g.admin()
+	one, _ := g.createKey(admin, `{"name":"one","permissions":["agents:read"]}`)
+	two, _ := g.createKey(admin, `{"name":"two","permissions":["agents:read"]}`)
+	if a := g.do("PATCH", "/api/v1/api-keys/"+one+"?id="+two, `{"name":"new","id":"`+two+`"}`, bearer(admin)...); a.status != 422 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	g.want(g.do("PATCH", "/api/v1/api-keys/"+one+"?id="+two, `{"name":"new"}`, bearer(admin)...), 200)
+	if a := g.want(g.do("GET", "/api/v1/api-keys/"+two, "", bearer(admin)...), 200); a.text("name") != "two" {
+		t.Errorf("%s", a.body)
+	}
+}
+
 func TestRefusedAPIKeys(t *testing.T) {
 	g := start(t)
 	admin := g.admin()

@@ -76,7 +76,7 @@ func (s *Server) depart(r *http.Request, in *inbound, out *reply) {
 	attrs := []slog.Attr{
 		slog.String("request_id", string(in.id)), slog.String("method", r.Method[:min(len(r.Method), 16)]), slog.String("route", cmp.Or(in.route, "unmatched")),
 		slog.Int("status", status), slog.Duration("took", took), slog.Int64("bytes", out.bytes),
-		slog.String("ip", in.origin.IP.String()), slog.String("user_agent", in.origin.UserAgent),
+		slog.String("ip", addressText(in.origin.IP)), slog.String("user_agent", in.origin.UserAgent),
 	}
 	if in.code != "" {
 		attrs = append(attrs, slog.String("code", in.code))

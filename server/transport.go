@@ -29,7 +29,8 @@ func HTTPServer(h http.Handler, log *slog.Logger) *http.Server {
 	}
 }
 
-const hsts = "max-age=63072000; includeSubDomains"
+// hsts leaves subdomains out: what runs there is not ours to decide.
+const hsts = "max-age=63072000"
 
 // protect sets the headers that every reply has, and answers nothing over
 // cleartext where the issuer is https (O38). What a reply carries is stored
