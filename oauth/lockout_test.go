@@ -408,6 +408,9 @@ func TestUnlockForgetsOneAccountsFailures(t *testing.T) {
 		if _, err := w.login(apiClient, attempt{email: "eve@example.com", password: rightPassword}); !errors.Is(err, fault.AccountLocked) {
 			t.Errorf("another account: %v", err)
 		}
+		must(t, w.Logins.Unlock(t.Context(), ident.OperatorOf("", nil), eve.ID))
+		_, err = w.login(apiClient, attempt{email: "eve@example.com", password: rightPassword})
+		must(t, err)
 	})
 }
 
