@@ -180,14 +180,12 @@ type keyVerdict struct {
 // verifyAPIKey serves POST /api/v1/api-keys/verify. The key of another
 // organisation does not exist, as far as the caller can tell.
 func (s *Server) verifyAPIKey(ctx context.Context, caller ident.Caller, req verifyAPIKeyRequest) (keyVerdict, error) {
-	holder, err := s.Services.APIKeys.Verify(ctx, req.APIKey, caller.Origin)
+	holder, err := s.Services.APIKeys.VerifyFor(ctx, caller, req.APIKey)
 	switch {
-	case errors.Is(err, fault.InvalidAPIKey):
-		return keyVerdict{Code: wires[fault.InvalidAPIKey].code}, nil
+	case errors.Is(err, fault.InvalidAPIKey), errors.Is(err, fault.NotFound):
+		return keyVerdict{Code: wires[fault.Of(err).Code].code}, nil
 	case err != nil:
 		return keyVerdict{}, err
-	case holder.Org != caller.Org:
-		return keyVerdict{Code: wires[fault.NotFound].code}, nil
 	}
 	k, err := s.Services.APIKeys.Get(ctx, caller, holder.Key)
 	if err != nil {

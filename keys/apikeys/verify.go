@@ -47,6 +47,29 @@ func (s *Service) Verify(ctx context.Context, presented string, o ident.Origin) 
 		s.observe(resultUnavailable)
 		return ident.Caller{}, err
 	}
+	return s.answer(v, now, o)
+}
+
+// VerifyFor is Verify of a credential that was sent to the caller, a resource
+// server. A key that does not exist, or belongs to another organisation, is
+// fault.NotFound, and the caller's asking leaves no trace on it.
+func (s *Service) VerifyFor(ctx context.Context, c ident.Caller, presented string) (ident.Caller, error) {
+	now := s.Now()
+	v, err := s.judge(ctx, presented, now)
+	if err != nil {
+		s.observe(resultUnavailable)
+		return ident.Caller{}, err
+	}
+	foreign := v.entry != nil && v.entry.key.Org != c.Org
+	if foreign || v.result == resultUnknown {
+		s.observe(resultUnknown)
+		return ident.Caller{}, fault.New(fault.NotFound, "There is no such API key.")
+	}
+	return s.answer(v, now, c.Origin)
+}
+
+// answer counts the verdict and tells it.
+func (s *Service) answer(v verdict, now time.Time, o ident.Origin) (ident.Caller, error) {
 	s.observe(v.result)
 	s.uses.count(v, now, o)
 	if v.result != resultOK {

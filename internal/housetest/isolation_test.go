@@ -1,0 +1,201 @@
+package housetest_test
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tokenhouse/tokenhouse/internal/housetest"
+)
+
+// estate is everything that one organisation has, as its owner sees it.
+type estate struct {
+	owner   housetest.Person
+	session housetest.Session
+	key     string
+	role    string
+	ids     []string // of its things
+	secrets []string // what nobody outside the organisation may read, its ids among them
+}
+
+// settle gives an organisation one of everything.
+func settle(h *housetest.Harness, slug string) estate {
+	org := h.Org(slug)
+	e := estate{owner: h.Person(org, slug+"-owner", "owner")}
+	member := h.Person(org, slug+"-member", "engineer")
+	h.Login(member)
+	e.session = h.Login(e.owner)
+	c := h.Client().As(e.session.Access)
+	keyID, key := c.CreateKey(slug+"-key", "agents:read", "incidents:read", "api-keys:read")
+	e.key = key
+	e.role = slug + "-role"
+	c.Put("/api/v1/roles/"+e.role, map[string]any{"permissions": []string{"agents:read"}}).Expect(http.StatusOK)
+	agent := c.Post("/api/v1/agents", map[string]string{"name": slug + "-agent"}).Expect(http.StatusCreated).Text("id")
+	incident := c.Post("/api/v1/incidents", map[string]string{"title": slug + "-incident"}).Expect(http.StatusCreated).Text("id")
+	var sessions []string
+	for _, s := range c.Get("/api/v1/sessions").Expect(http.StatusOK).List("data") {
+		sessions = append(sessions, s.(map[string]any)["id"].(string))
+	}
+	e.ids = append([]string{string(org), string(e.owner.ID), string(member.ID), keyID, agent, incident}, sessions...)
+	e.secrets = append([]string{e.owner.Email, member.Email, "Organisation " + slug, key, e.session.Access, e.session.Refresh}, e.ids...)
+	return e
+}
+
+// view is all that the owner sees of the organisation. The audit log is left
+// out: it grows whenever somebody looks.
+func (e estate) view(c *housetest.Client) string {
+	var out []string
+	for _, path := range []string{
+		"/api/v1/me", "/api/v1/users", "/api/v1/memberships", "/api/v1/organizations", "/api/v1/roles",
+		"/api/v1/api-keys", "/api/v1/agents", "/api/v1/incidents", "/api/v1/metrics",
+	} {
+		out = append(out, string(c.As(e.session.Access).Get(path).Expect(http.StatusOK).Body))
+	}
+	return strings.Join(out, "\n")
+}
+
+// bodies are plausible requests for every route that takes one: they would
+// change something if the route let them.
+func bodies(victim estate) map[string]map[string]any {
+	return map[string]map[string]any{
+		"POST /api/v1/api-keys":                   {"name": "intruder", "permissions": []string{"agents:read"}},
+		"POST /api/v1/api-keys/verify":            {"api_key": victim.key},
+		"POST /api/v1/api-keys/{id}/rotate":       {"grace": "0s"},
+		"PATCH /api/v1/api-keys/{id}":             {"name": "renamed by an intruder"},
+		"POST /api/v1/users":                      {"email": "intruder@example.org", "name": "Intruder", "role": "viewer", "password": "a long enough sentence for one"},
+		"PATCH /api/v1/users/{id}":                {"status": "disabled"},
+		"PATCH /api/v1/memberships/{user_id}":     {"role": "viewer"},
+		"PATCH /api/v1/organizations/{id}":        {"name": "renamed by an intruder"},
+		"PUT /api/v1/roles/{name}":                {"permissions": []string{"agents:read"}},
+		"POST /api/v1/agents":                     {"name": "intruder"},
+		"POST /api/v1/incidents":                  {"title": "intruder"},
+		"POST /api/v1/me/password":                {"current_password": "not the password", "new_password": "another sentence, just as long"},
+		"POST /api/v1/auth/login":                 {"email": victim.owner.Email, "password": "not the password of anyone"},
+		"POST /auth/login":                        {"email": victim.owner.Email, "password": "not the password of anyone"},
+		"POST /api/v1/auth/register":              {"email": victim.owner.Email, "name": "Intruder", "password": "a long enough sentence for one"},
+		"POST /api/v1/auth/refresh":               {"refresh_token": "thr_0"},
+		"POST /api/v1/procedures/{id}/execute":    {},
+		"POST /api/v1/sessions/revoke-others":     {},
+		"POST /api/v1/users/{id}/unlock":          {},
+		"POST /api/v1/auth/logout":                {},
+		"POST /api/v1/memberships":                {"user_id": string(victim.owner.ID), "role": "viewer"},
+		"POST /api/v1/organizations":              {"name": "intruder"},
+		"POST /api/v1/organizations/{id}/members": {},
+	}
+}
+
+// O28, O29, K15, INV-09, SEC-KEY-04, SEC-KEY-07, SEC-JWT-13: somebody with
+// every permission in one organisation asks each route for another's things,
+// by path, by query and by body. Nothing is shown, nothing changes.
+func TestNoRouteCrossesOrganisations(t *testing.T) {
+	housetest.Both(t, housetest.Options{}, func(t *testing.T, h *housetest.Harness) {
+		victim, intruder := settle(h, "victim"), settle(h, "intruder")
+		before := victim.view(h.Client())
+		routes := routesOf(h.Client())
+		if len(routes) < 45 {
+			t.Fatalf("only %d routes are described", len(routes))
+		}
+		asked := 0
+		for _, credential := range []struct {
+			name string
+			as   func() *housetest.Client
+		}{
+			{"session", func() *housetest.Client { return h.Client().As(h.Login(intruder.owner).Access) }},
+			{"API key", func() *housetest.Client { return h.Client().WithKey(intruder.key) }},
+		} {
+			for _, r := range routes {
+				t.Run(credential.name+" "+r.method+" "+r.path, func(t *testing.T) {
+					for _, path := range r.aimedAt(victim) {
+						c := credential.as().For(t)
+						reply, err := c.Try(r.method, path, r.body(victim))
+						if err != nil {
+							t.Fatal(err)
+						}
+						asked++
+						if reply.Status >= 500 {
+							t.Errorf("%s", reply)
+						}
+						// What the intruder asked with is no secret to the intruder.
+						known := path + fmt.Sprint(r.body(victim))
+						for _, s := range victim.secrets {
+							if strings.Contains(string(reply.Body), s) && !strings.Contains(known, s) && !r.auditsOwnAttempts() {
+								t.Errorf("%s shows %s", reply, s)
+							}
+						}
+						if r.namesAThing() && reply.Status < 300 {
+							t.Errorf("another organisation's thing is answered: %s", reply)
+						}
+					}
+				})
+			}
+		}
+		if after := victim.view(h.Client()); after != before {
+			t.Errorf("the other organisation's things changed:\n%s", difference(before, after))
+		}
+		t.Logf("%d routes, %d requests", len(routes), asked)
+	})
+}
+
+// described is one operation of the OpenAPI description.
+type described struct{ method, path string }
+
+func routesOf(c *housetest.Client) []described {
+	var doc struct {
+		Paths map[string]map[string]any `json:"paths"`
+	}
+	c.Get("/openapi.json").Expect(http.StatusOK).Decode(&doc)
+	out := []described{ // of the demonstration resource server, which is no part of the description
+		{"GET", "/api/v1/agents"}, {"POST", "/api/v1/agents"}, {"GET", "/api/v1/agents/{id}"}, {"DELETE", "/api/v1/agents/{id}"},
+		{"GET", "/api/v1/incidents"}, {"POST", "/api/v1/incidents"}, {"GET", "/api/v1/incidents/{id}"}, {"DELETE", "/api/v1/incidents/{id}"},
+		{"GET", "/api/v1/metrics"}, {"POST", "/api/v1/procedures/{id}/execute"},
+	}
+	for path, item := range doc.Paths {
+		for method := range item {
+			if m := strings.ToUpper(method); slices.Contains([]string{"GET", "POST", "PUT", "PATCH", "DELETE"}, m) {
+				out = append(out, described{m, path})
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b described) int { return strings.Compare(a.path+a.method, b.path+b.method) })
+	return out
+}
+
+// namesAThing reports whether the path takes an identifier that belongs to one
+// organisation. A role's name and a procedure belong to whoever asks.
+func (d described) namesAThing() bool {
+	return strings.Contains(d.path, "{") && !strings.Contains(d.path, "/roles/") && !strings.Contains(d.path, "/procedures/")
+}
+
+// auditsOwnAttempts: an organisation's audit log holds what its own people
+// asked for, identifiers of others included.
+func (d described) auditsOwnAttempts() bool { return strings.HasPrefix(d.path, "/api/v1/audit") }
+
+// aimedAt gives the paths that ask for the victim's things.
+func (d described) aimedAt(victim estate) []string {
+	query := "?organization_id=" + victim.ids[0] + "&org_id=" + victim.ids[0]
+	start, end := strings.Index(d.path, "{"), strings.Index(d.path, "}")
+	if start < 0 {
+		return []string{d.path + query}
+	}
+	names := victim.ids
+	if strings.Contains(d.path, "/roles/") {
+		names = []string{victim.role} // the intruder's own role may have the same name
+	}
+	var out []string
+	for _, id := range names {
+		out = append(out, d.path[:start]+id+d.path[end+1:]+query)
+	}
+	return out
+}
+
+func (d described) body(victim estate) any {
+	if d.method == "GET" || d.method == "DELETE" {
+		return nil
+	}
+	if b, ok := bodies(victim)[d.method+" "+d.path]; ok {
+		return b
+	}
+	return map[string]any{}
+}
