@@ -251,7 +251,10 @@ func (h *Harness) Client() *Client { return h.At(0) }
 func (h *Harness) At(replica int) *Client { return newClient(h.t, h.Replicas[replica].URL) }
 
 // OpsClient speaks to the operations listener of the first replica.
-func (h *Harness) OpsClient() *Client { return newClient(h.t, h.Replicas[0].Ops) }
+func (h *Harness) OpsClient() *Client { return h.OpsAt(0) }
+
+// OpsAt speaks to the operations listener of the replica of that number.
+func (h *Harness) OpsAt(replica int) *Client { return newClient(h.t, h.Replicas[replica].Ops) }
 
 // Advance moves the clock and lets every replica hear of what happened.
 func (h *Harness) Advance(d time.Duration) {

@@ -30,9 +30,10 @@ type writer struct {
 }
 
 type job struct {
-	fn     func(*gorm.DB) error
-	result chan error
-	state  atomic.Int32
+	fn       func(*gorm.DB) error
+	result   chan error
+	state    atomic.Int32
+	panicked any // what fn panicked with, and where; set before the result is sent
 }
 
 const (
@@ -49,8 +50,17 @@ func newWriter(db *gorm.DB) *writer {
 
 // do runs fn in a transaction and returns after the commit. A caller that
 // leaves before its job began takes it along; afterwards it waits for the end.
+// A panic of fn goes on in its caller, as it would with PostgreSQL.
 func (w *writer) do(ctx context.Context, fn func(*gorm.DB) error) error {
 	j := &job{fn: fn, result: make(chan error, 1)}
+	err := w.run(ctx, j)
+	if j.panicked != nil {
+		panic(j.panicked)
+	}
+	return err
+}
+
+func (w *writer) run(ctx context.Context, j *job) error {
 	select {
 	case w.jobs <- j:
 	case <-ctx.Done():
@@ -131,7 +141,7 @@ func (w *writer) commit(batch []*job) {
 		if !j.state.CompareAndSwap(jobWaiting, jobRunning) {
 			continue
 		}
-		err := savepoint(g, j.fn)
+		err := savepoint(g, j)
 		if errors.Is(err, errBroken) {
 			g.Rollback()
 			j.result <- err
@@ -158,12 +168,12 @@ func answer(jobs []*job, err error) {
 // back by itself when the disk is full or fails.
 var errBroken = errors.New("the transaction was rolled back")
 
-func savepoint(g *gorm.DB, fn func(*gorm.DB) error) error {
+func savepoint(g *gorm.DB, j *job) error {
 	ctx := context.Background()
 	if _, err := g.Statement.ConnPool.ExecContext(ctx, "SAVEPOINT job"); err != nil {
 		return fmt.Errorf("%w: %w", errBroken, err)
 	}
-	err := guarded(g, fn)
+	err := guarded(g, j)
 	end := "RELEASE job"
 	if err != nil {
 		end = "ROLLBACK TO job"
@@ -174,12 +184,14 @@ func savepoint(g *gorm.DB, fn func(*gorm.DB) error) error {
 	return err
 }
 
-// guarded turns a panic into an error: one bad job must not stop the writer.
-func guarded(g *gorm.DB, fn func(*gorm.DB) error) (err error) {
+var errPanicked = errors.New("panic in a transaction")
+
+// guarded keeps a panic for the job's caller: one bad job must not stop the writer.
+func guarded(g *gorm.DB, j *job) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("panic in a transaction: %v\n%s", p, debug.Stack())
+			err, j.panicked = errPanicked, fmt.Sprintf("%v\n%s", p, debug.Stack())
 		}
 	}()
-	return fn(g.Session(&gorm.Session{NewDB: true}))
+	return j.fn(g.Session(&gorm.Session{NewDB: true}))
 }
