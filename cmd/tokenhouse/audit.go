@@ -37,28 +37,33 @@ give the last one to --after to go on from there.`,
 
 // eventView is an event as it is exported.
 type eventView struct {
-	Seq       int64             `json:"seq"`
-	ID        ident.EventID     `json:"id"`
-	Time      string            `json:"time"`
-	Event     audit.Name        `json:"event"`
-	Code      string            `json:"code"`
-	Outcome   audit.Outcome     `json:"outcome"`
-	Reason    string            `json:"reason,omitempty"`
-	Actor     audit.Actor       `json:"actor"`
-	Targets   []audit.Target    `json:"targets"`
-	IP        string            `json:"ip,omitempty"`
-	UserAgent string            `json:"user_agent,omitempty"`
-	Request   ident.RequestID   `json:"request_id,omitempty"`
-	Session   ident.SessionID   `json:"session_id,omitempty"`
-	Key       ident.APIKeyID    `json:"key_id,omitempty"`
-	Org       ident.OrgID       `json:"org_id,omitempty"`
-	Meta      map[string]string `json:"meta,omitempty"`
+	Seq     int64          `json:"seq"`
+	ID      ident.EventID  `json:"id"`
+	Time    string         `json:"time"`
+	Event   audit.Name     `json:"event"`
+	Code    string         `json:"code"`
+	Outcome audit.Outcome  `json:"outcome"`
+	Reason  string         `json:"reason,omitempty"`
+	Actor   audit.Actor    `json:"actor"`
+	Targets []audit.Target `json:"targets"`
+	originView
+	Session ident.SessionID   `json:"session_id,omitempty"`
+	Key     ident.APIKeyID    `json:"key_id,omitempty"`
+	Org     ident.OrgID       `json:"org_id,omitempty"`
+	Meta    map[string]string `json:"meta,omitempty"`
+}
+
+// originView is where the request came from.
+type originView struct {
+	IP        string          `json:"ip,omitempty"`
+	UserAgent string          `json:"user_agent,omitempty"`
+	Request   ident.RequestID `json:"request_id,omitempty"`
 }
 
 func eventViewOf(e audit.Event) eventView {
 	v := eventView{
 		Seq: e.Seq, ID: e.ID, Time: e.Time.UTC().Format(time.RFC3339Nano), Event: e.Name, Code: e.Name.Code(), Outcome: e.Outcome, Reason: e.Reason,
-		Actor: e.Actor, Targets: e.Targets, UserAgent: e.Origin.UserAgent, Request: e.Origin.Request,
+		Actor: e.Actor, Targets: e.Targets, originView: originView{UserAgent: e.Origin.UserAgent, Request: e.Origin.Request},
 		Session: e.Session, Key: e.Key, Org: e.Org, Meta: e.Meta,
 	}
 	if v.Targets == nil {
