@@ -90,8 +90,7 @@ type Provider struct {
 // Exchange answers a token request (RFC 6749 §3.2) of the authenticated client
 // c. The order of the checks is the order below; a grant only supplies earn.
 //
-// What it costs in statements and commits (TestCostOfAnExchange holds it); the
-// standing costs nothing while it is cached:
+// What it costs in statements and commits (TestCostOfAnExchange holds it):
 //   - a login: 3 reads, 2 statements in the commit that takes its place, the
 //     standing, and 6 in the commit that is the login;
 //   - a refused login: the same 3 reads and first commit, then 3 in another;
@@ -128,7 +127,8 @@ func (p *Provider) exchange(ctx context.Context, g grant, c Client, r Request, a
 	if err != nil {
 		return Response{}, err
 	}
-	standing, err := p.Directory.Standing(ctx, e.user, e.org)
+	moment := p.Minter.Moment(e.user) // before the standing is read: see tokens.Moment
+	standing, err := p.Directory.Present(ctx, e.user, e.org)
 	if err != nil {
 		return Response{}, e.drop(ctx, err)
 	}
@@ -141,6 +141,7 @@ func (p *Provider) exchange(ctx context.Context, g grant, c Client, r Request, a
 	}
 	access, err := p.Minter.Mint(ctx, tokens.AccessGrant{
 		User: e.user, Org: e.org, Session: e.session, Client: c.ID, Roles: []string{standing.Role}, Permissions: granted, TTL: c.AccessTTL,
+		Moment: moment,
 	})
 	if err != nil {
 		return Response{}, e.drop(ctx, fmt.Errorf("mint for grant %s: %w", g.typ, err))

@@ -40,6 +40,14 @@ type AccessGrant struct {
 	Roles       []string
 	Permissions scope.Set     // concrete permissions: readers need no wildcard rule
 	TTL         time.Duration // whole seconds, at least one
+	Moment      Moment        // taken before Permissions were read; the present one where zero
+}
+
+// Moment is when a token is issued. It is taken before what the token says is
+// read: a revocation that comes in between then covers the token.
+type Moment struct {
+	now    time.Time
+	issued int64 // iat
 }
 
 // Access is a minted access token.
@@ -53,25 +61,33 @@ type Access struct {
 // errNoLifetime is a programming mistake: a token that was never good.
 var errNoLifetime = errors.New("tokens: an access token needs a lifetime of at least a second")
 
+// Moment returns the present moment for a token of the user.
+//
+// A user whose earlier tokens were all revoked a moment ago (a role was taken)
+// gets a token that is issued just after that moment: iat has whole seconds
+// only, so the fresh token would otherwise be refused together with the old
+// ones. nbf stays the present time, so that the token can be used at once.
+func (m *Minter) Moment(user ident.UserID) Moment {
+	now := m.Now()
+	issued := now.Unix()
+	if m.Cutoff != nil {
+		if cut, ok := m.Cutoff(user); ok && cut.Unix() >= issued {
+			issued = cut.Unix() + 1
+		}
+	}
+	return Moment{now: now, issued: issued}
+}
+
 // Mint returns a fresh access token for the grant (RFC 9068 §2). It writes
 // nothing; it fails only where signing does.
-//
-// A user whose earlier tokens were all revoked a moment ago (a password was
-// changed, a role was taken) gets a token that is issued just after that
-// moment: iat has whole seconds only, so the fresh token would otherwise be
-// refused together with the old ones. nbf stays the present time, so that the
-// token can be used at once.
 func (m *Minter) Mint(ctx context.Context, g AccessGrant) (Access, error) {
 	if g.TTL < time.Second {
 		return Access{}, errNoLifetime
 	}
-	now := m.Now()
-	issued := now.Unix()
-	if m.Cutoff != nil {
-		if cut, ok := m.Cutoff(g.User); ok && cut.Unix() >= issued {
-			issued = cut.Unix() + 1
-		}
+	if g.Moment == (Moment{}) {
+		g.Moment = m.Moment(g.User)
 	}
+	now, issued := g.Moment.now, g.Moment.issued
 	c := Claims{
 		Issuer: m.Issuer, Subject: g.User, Audience: m.Audience,
 		ExpiresAt: issued + int64(g.TTL/time.Second), IssuedAt: issued, NotBefore: now.Unix(),

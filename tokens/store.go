@@ -46,8 +46,9 @@ type Query struct {
 type FamilyTx interface {
 	audit.Sink
 	changes.Sink
-	// InsertFamily adds a family and keeps its user from being disabled until
-	// the commit. It is fault.AccountDisabled where the user is not active.
+	// InsertFamily adds a family, and until the commit keeps its user from being
+	// disabled and from leaving the organisation. It is fault.AccountDisabled
+	// where the user is not active or not a member.
 	InsertFamily(Family) error
 }
 

@@ -140,7 +140,10 @@ func (db *DB) delete(ctx context.Context, statement string, args ...any) (int, e
 // InsertFamily adds a family whose user is active and stays so until the commit.
 func (t *tx) InsertFamily(f tokens.Family) error {
 	var status []string
-	err := t.g.Model(&userRow{}).Clauses(clause.Locking{Strength: "SHARE"}).Where("id = ?", string(f.User)).Pluck("status", &status).Error
+	// Both rows are locked: whoever disables the user or ends the membership
+	// waits, and then finds this session to end, or was first.
+	err := t.g.Model(&userRow{}).Joins("JOIN memberships ON memberships.user_id = users.id AND memberships.org_id = ?", string(f.Org)).
+		Clauses(clause.Locking{Strength: "SHARE"}).Where("users.id = ?", string(f.User)).Pluck("users.status", &status).Error
 	if err != nil {
 		return unavailable(err)
 	}

@@ -155,23 +155,19 @@ func exchanges(t *testing.T, f *fixture) {
 		ID: ident.NewUserID(f.now, rand.Reader), Email: "A@example.com", Canonical: "a@example.com",
 		Status: accounts.Active, PasswordHash: "old", CreatedAt: f.now,
 	}
-	if err := f.Accounts().InTx(t.Context(), func(tx accounts.Tx) error {
-		_, err := tx.InsertUser(user)
-		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
-	first := f.familyOf(user)
+	org := f.org("acme")
+	f.populate(t, []accounts.User{user}, []accounts.Org{org})
+	first := f.familyOf(user, org)
 	for _, tt := range []struct {
 		name, hash, next string
 		family           tokens.Family
 		held             bool
 	}{
-		{"another password", "other", "", f.familyOf(user), false},
+		{"another password", "other", "", f.familyOf(user, org), false},
 		{"the password", "old", "", first, true},
-		{"the password, computed anew", "old", "new", f.familyOf(user), true},
-		{"the old hash afterwards", "old", "", f.familyOf(user), false},
-		{"the new hash afterwards", "new", "", f.familyOf(user), true},
+		{"the password, computed anew", "old", "new", f.familyOf(user, org), true},
+		{"the old hash afterwards", "old", "", f.familyOf(user, org), false},
+		{"the new hash afterwards", "new", "", f.familyOf(user, org), true},
 	} {
 		held, err := f.login(t, tt.family, tt.hash, tt.next)
 		if err != nil || held != tt.held {
@@ -188,10 +184,10 @@ func exchanges(t *testing.T, f *fixture) {
 		t.Errorf("hash %q, %v after a login that failed; want the one before", u.PasswordHash, err)
 	}
 	f.disable(t, user)
-	if held, err := f.login(t, f.familyOf(user), "new", ""); err != nil || held {
+	if held, err := f.login(t, f.familyOf(user, org), "new", ""); err != nil || held {
 		t.Errorf("a disabled user's password is held: %v, %v", held, err)
 	}
-	err := f.Exchanges().InExchangeTx(t.Context(), func(tx oauth.Tx) error { return tx.InsertFamily(f.familyOf(user)) })
+	err := f.Exchanges().InExchangeTx(t.Context(), func(tx oauth.Tx) error { return tx.InsertFamily(f.familyOf(user, org)) })
 	if !errors.Is(err, fault.AccountDisabled) {
 		t.Errorf("a disabled user's session: %v, want fault.AccountDisabled", err)
 	}
@@ -208,9 +204,9 @@ func (f *fixture) login(t *testing.T, fam tokens.Family, hash, next string) (hel
 	return held, err
 }
 
-func (f *fixture) familyOf(u accounts.User) tokens.Family {
+func (f *fixture) familyOf(u accounts.User, o accounts.Org) tokens.Family {
 	return tokens.Family{
-		ID: ident.NewSessionID(f.now, rand.Reader), User: u.ID, Org: ident.NewOrgID(f.now, rand.Reader), Client: "cli_api",
+		ID: ident.NewSessionID(f.now, rand.Reader), User: u.ID, Org: o.ID, Client: "cli_api",
 		Method: "password", CreatedAt: f.now, ExpiresAt: f.now.Add(time.Hour),
 	}
 }

@@ -49,6 +49,17 @@ func (f *fixture) member(t *testing.T, u accounts.User, o accounts.Org, role str
 	})
 }
 
+// populate adds users and organisations, and makes each a member of each.
+func (f *fixture) populate(t *testing.T, us []accounts.User, os []accounts.Org) {
+	t.Helper()
+	f.add(t, us, os)
+	for _, u := range us {
+		for _, o := range os {
+			f.member(t, u, o, "engineer", f.now)
+		}
+	}
+}
+
 // add adds users and organisations.
 func (f *fixture) add(t *testing.T, us []accounts.User, os []accounts.Org) {
 	t.Helper()

@@ -44,7 +44,7 @@ func (m theMAC) ByID(id uint8) ([]byte, bool) { _, k := m.Current(); return k, i
 func newDesk(t *testing.T, f *fixture) *desk {
 	t.Helper()
 	d := &desk{fixture: f, user: f.user("anna@example.com"), org: f.org("acme"), results: map[tokens.Result]int{}}
-	f.add(t, []accounts.User{d.user}, []accounts.Org{d.org})
+	f.populate(t, []accounts.User{d.user}, []accounts.Org{d.org})
 	d.service = d.restarted()
 	return d
 }

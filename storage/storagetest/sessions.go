@@ -42,7 +42,7 @@ func (f *fixture) inSession(t *testing.T, fn func(tokens.Tx) error) {
 // sessionStore: what is stored comes back, and one of two swaps wins.
 func sessionStore(t *testing.T, f *fixture) {
 	user, org := f.user("anna@example.com"), f.org("acme")
-	f.add(t, []accounts.User{user}, []accounts.Org{org})
+	f.populate(t, []accounts.User{user}, []accounts.Org{org})
 	whole := familyAt(f.now, user.ID, org.ID)
 	bare := tokens.Family{ID: ident.NewSessionID(f.now.Add(time.Hour), rand.Reader), User: user.ID, Org: org.ID, CreatedAt: f.now, ExpiresAt: f.now.Add(time.Hour)}
 	f.inSession(t, func(tx tokens.Tx) error { return errors.Join(tx.InsertFamily(whole), tx.InsertFamily(bare)) })
@@ -57,7 +57,9 @@ func sessionStore(t *testing.T, f *fixture) {
 	if err := f.Sessions().InTx(t.Context(), func(tx tokens.Tx) error { return tx.InsertFamily(whole) }); !errors.Is(err, fault.Conflict) {
 		t.Errorf("the same family again: %v, want fault.Conflict", err)
 	}
-	for _, stranger := range []ident.UserID{"user_none", f.disabled(t).ID} {
+	visitor := f.user("visitor@example.com")
+	f.add(t, []accounts.User{visitor}, nil)
+	for _, stranger := range []ident.UserID{"user_none", f.disabled(t).ID, visitor.ID} {
 		lost := familyAt(f.now, stranger, org.ID)
 		err := f.Sessions().InTx(t.Context(), func(tx tokens.Tx) error { return tx.InsertFamily(lost) })
 		if !errors.Is(err, fault.AccountDisabled) {
@@ -121,7 +123,7 @@ func (f *fixture) disabled(t *testing.T) accounts.User {
 func sessionEndings(t *testing.T, f *fixture) {
 	anna, bob := f.user("anna@example.com"), f.user("bob@example.com")
 	acme, globex := f.org("acme"), f.org("globex")
-	f.add(t, []accounts.User{anna, bob}, []accounts.Org{acme, globex})
+	f.populate(t, []accounts.User{anna, bob}, []accounts.Org{acme, globex})
 	at, until := f.now.Add(time.Hour), f.now.Add(25*time.Hour)
 	open := func(u accounts.User, o accounts.Org, expires time.Time) ident.SessionID {
 		fam := tokens.Family{ID: ident.NewSessionID(f.now, rand.Reader), User: u.ID, Org: o.ID, CreatedAt: f.now, ExpiresAt: expires}
@@ -197,7 +199,7 @@ func (f *fixture) asksTheDatabase(t *testing.T, user ident.UserID, ended, living
 // batches; the rest stays.
 func sessionCleanup(t *testing.T, f *fixture) {
 	user, org := f.user("anna@example.com"), f.org("acme")
-	f.add(t, []accounts.User{user}, []accounts.Org{org})
+	f.populate(t, []accounts.User{user}, []accounts.Org{org})
 	day := 24 * time.Hour
 	var living ident.SessionID
 	f.inSession(t, func(tx tokens.Tx) error {
