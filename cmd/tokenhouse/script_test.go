@@ -119,7 +119,7 @@ func serveScript(ts *testscript.TestScript, neg bool, args []string) {
 		watch(r, stdout, ready)
 		s.ended <- cmd.Wait()
 	}()
-	ts.Defer(func() { s.end(ts, syscall.SIGKILL) })
+	ts.Defer(func() { _ = s.end(ts, syscall.SIGKILL) })
 	select {
 	case password := <-ready:
 		if password != "" {

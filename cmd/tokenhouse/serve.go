@@ -46,12 +46,12 @@ func (p *process) serve(ctx context.Context, conf config) error {
 	if err != nil {
 		return err
 	}
-	defer public.server.Close()
+	defer public.close()
 	ops, err := listen(conf.Serve.OpsListen, house.Starting(), log)
 	if err != nil {
 		return err
 	}
-	defer ops.server.Close()
+	defer ops.close()
 	failed := make(chan error, 2)
 	go func() { failed <- public.serve() }()
 	go func() { failed <- ops.serve() }()
@@ -123,6 +123,9 @@ func listen(addr string, before http.Handler, log *slog.Logger) (*listener, erro
 }
 
 func (l *listener) become(h http.Handler) { l.handler.Store(&h) }
+
+// close ends what a failed start leaves; after a good end there is nothing left.
+func (l *listener) close() { _ = l.server.Close() }
 
 func (l *listener) addr() string { return l.net.Addr().String() }
 

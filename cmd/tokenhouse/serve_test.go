@@ -241,17 +241,17 @@ func TestASecondSignalEndsAtOnce(t *testing.T) {
 }
 
 func TestTheServerWaitsForItsDatabase(t *testing.T) {
-	real, err := pgx.ParseConfig(pgtest.URL(t))
+	behind, err := pgx.ParseConfig(pgtest.URL(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	address := vacant(t)
-	url := fmt.Sprintf("postgres://%s:%s@%s/%s?sslmode=disable", real.User, real.Password, address, real.Database)
+	url := fmt.Sprintf("postgres://%s:%s@%s/%s?sslmode=disable", behind.User, behind.Password, address, behind.Database)
 	s := launch(t, tested(t), "TOKENHOUSE_DATABASE_URL="+url)
 	get(t, s.ops+"/healthz", http.StatusOK)
 	get(t, s.ops+"/readyz", http.StatusServiceUnavailable)
 	get(t, s.url+"/api/v1/me", http.StatusServiceUnavailable)
-	forward(t, address, real)
+	forward(t, address, behind)
 	get(t, s.ops+"/readyz", http.StatusOK)
 	get(t, s.url+"/api/v1/me", http.StatusUnauthorized)
 	s.password(t)

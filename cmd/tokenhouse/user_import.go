@@ -117,12 +117,13 @@ func strictly(line []byte, v any) error {
 	return nil
 }
 
-func (p *process) tellImport(c *cobra.Command, t importTally) error {
-	err := printThing(c, t, field{"created", fmt.Sprint(t.Created)}, field{"skipped", fmt.Sprint(t.Skipped)}, field{"refused", fmt.Sprint(len(t.Refused))})
-	for _, r := range t.Refused {
+func (p *process) tellImport(c *cobra.Command, tally importTally) error {
+	err := printThing(c, tally,
+		field{"created", fmt.Sprint(tally.Created)}, field{"skipped", fmt.Sprint(tally.Skipped)}, field{"refused", fmt.Sprint(len(tally.Refused))})
+	for _, r := range tally.Refused {
 		fmt.Fprintf(p.Stderr, "line %d: %s\n", r.Line, r.Problem)
 	}
-	if err == nil && len(t.Refused) > 0 {
+	if err == nil && len(tally.Refused) > 0 {
 		return errSilent
 	}
 	return err

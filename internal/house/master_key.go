@@ -87,7 +87,7 @@ func makeMasterKey(path string, random io.Reader) ([]byte, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("make the master key: %w", err)
 	}
-	defer os.Remove(tmp.Name())
+	defer func() { _ = os.Remove(tmp.Name()) }()
 	_, err = tmp.Write(key)
 	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
 		return nil, "", fmt.Errorf("make the master key: %w", err)

@@ -77,8 +77,8 @@ func (c *Client) WithCookies(jar http.CookieJar) *Client {
 	return d
 }
 
-// Get, Post, Put, Patch and Delete ask for a path such as "/api/v1/me". A body
-// that is a string or []byte is sent as it is, nil not at all, anything else as JSON.
+// Get asks for a path such as "/api/v1/me". The bodies of its siblings: a string
+// or []byte is sent as it is, nil not at all, anything else as JSON.
 func (c *Client) Get(path string) Reply { c.t.Helper(); return c.Do(http.MethodGet, path, nil) }
 
 // Post sends body; see Get.

@@ -20,7 +20,7 @@ const leeway = 30 * time.Second
 
 func kubewatch(c *house.Config) { c.APIKeys.Prefix = "kw_live" }
 
-func TestK5_ATokenLives24Hours(t *testing.T) {
+func TestK5ATokenLives24Hours(t *testing.T) {
 	housetest.Both(t, housetest.Options{Config: kubewatch}, func(t *testing.T, h *housetest.Harness) {
 		r := h.Client().Post("/auth/login", map[string]string{"email": h.Admin.Email, "password": h.Admin.Password}).Expect(http.StatusOK)
 		if got, want := r.Text("expiresAt"), h.Clock.Now().Add(24*time.Hour).Format("2006-01-02T15:04:05Z"); got != want {
@@ -32,7 +32,7 @@ func TestK5_ATokenLives24Hours(t *testing.T) {
 	})
 }
 
-func TestK9_AKeyNeverExpiresUntilItIsRevoked(t *testing.T) {
+func TestK9AKeyNeverExpiresUntilItIsRevoked(t *testing.T) {
 	housetest.Both(t, housetest.Options{Config: kubewatch}, func(t *testing.T, h *housetest.Harness) {
 		c := h.Client().As(h.Client().SessionLogin(h.Admin.Email, h.Admin.Password).Access)
 		r := c.Post("/api/v1/api-keys", map[string]any{"name": "prod-agent", "preset": "admin-agent"}).Expect(http.StatusCreated)
@@ -45,7 +45,7 @@ func TestK9_AKeyNeverExpiresUntilItIsRevoked(t *testing.T) {
 }
 
 // K17: who revoked a key, and when, is shown.
-func TestK17_ARevokedKeyShowsWhenAndByWhom(t *testing.T) {
+func TestK17ARevokedKeyShowsWhenAndByWhom(t *testing.T) {
 	housetest.Both(t, housetest.Options{Config: kubewatch}, func(t *testing.T, h *housetest.Harness) {
 		c := h.Client().As(h.Login(h.Admin).Access)
 		id, _ := c.CreateKey("prod-agent", "agents:read")
@@ -61,7 +61,7 @@ func TestK17_ARevokedKeyShowsWhenAndByWhom(t *testing.T) {
 // bound is within what time every replica must refuse what was revoked.
 const bound = 2 * time.Second
 
-func TestK18_ARevokedKeyIsRefusedAtOnceOnEveryReplica(t *testing.T) {
+func TestK18ARevokedKeyIsRefusedAtOnceOnEveryReplica(t *testing.T) {
 	housetest.Both(t, housetest.Options{Replicas: 2, Config: kubewatch}, func(t *testing.T, h *housetest.Harness) {
 		admin := h.Client().As(h.Login(h.Admin).Access)
 		id, key := admin.CreateKey("prod-agent", "agents:read")
@@ -109,7 +109,7 @@ func minted(t *testing.T, h *housetest.Harness, change func(*tokens.Claims)) str
 	return token
 }
 
-func TestK21_ATokenWithoutOrganisationSaysSo(t *testing.T) {
+func TestK21ATokenWithoutOrganisationSaysSo(t *testing.T) {
 	housetest.Both(t, housetest.Options{}, func(t *testing.T, h *housetest.Harness) {
 		whole := minted(t, h, func(*tokens.Claims) {})
 		h.Client().As(whole).Get("/api/v1/agents").Expect(http.StatusOK) // what is missing below is all that is wrong
@@ -122,7 +122,7 @@ func TestK21_ATokenWithoutOrganisationSaysSo(t *testing.T) {
 	})
 }
 
-func TestK22_ChecksAreMadeInTheOrderSignatureExpiryOrganisation(t *testing.T) {
+func TestK22ChecksAreMadeInTheOrderSignatureExpiryOrganisation(t *testing.T) {
 	housetest.Both(t, housetest.Options{Config: kubewatch}, func(t *testing.T, h *housetest.Harness) {
 		token := h.Client().SessionLogin(h.Admin.Email, h.Admin.Password).Access
 		homeless := minted(t, h, func(c *tokens.Claims) { c.Org = "" })
@@ -139,7 +139,7 @@ func TestK22_ChecksAreMadeInTheOrderSignatureExpiryOrganisation(t *testing.T) {
 	})
 }
 
-func TestK24_ARotatedKeyKeepsItsOldSecretForTheGrace(t *testing.T) {
+func TestK24ARotatedKeyKeepsItsOldSecretForTheGrace(t *testing.T) {
 	housetest.Both(t, housetest.Options{Replicas: 2, Config: kubewatch}, func(t *testing.T, h *housetest.Harness) {
 		admin := func() *housetest.Client { return h.Client().As(h.Login(h.Admin).Access) }
 		good := func(key string, want int) {
@@ -171,7 +171,7 @@ func TestK24_ARotatedKeyKeepsItsOldSecretForTheGrace(t *testing.T) {
 }
 
 // K23: a panic, too, shows no credential.
-func TestK23_NoLogLineHoldsACredential(t *testing.T) {
+func TestK23NoLogLineHoldsACredential(t *testing.T) {
 	housetest.Both(t, housetest.Options{Config: kubewatch}, func(t *testing.T, h *housetest.Harness) {
 		s := h.Login(h.Admin)
 		_, key := h.Client().As(s.Access).CreateKey("prod-agent", "agents:read")
@@ -196,7 +196,7 @@ func TestK23_NoLogLineHoldsACredential(t *testing.T) {
 }
 
 // K25, O25: one of several keys of one name is revoked and the others are not.
-func TestK25_RevokingOneKeyLeavesTheOthers(t *testing.T) {
+func TestK25RevokingOneKeyLeavesTheOthers(t *testing.T) {
 	housetest.Both(t, housetest.Options{Replicas: 2, Config: kubewatch}, func(t *testing.T, h *housetest.Harness) {
 		admin := h.Client().As(h.Login(h.Admin).Access)
 		var ids, keys []string

@@ -16,7 +16,7 @@ import (
 
 const day = 24 * time.Hour
 
-func TestO9_AnExpiredTokenIsAnsweredAsDocumented(t *testing.T) {
+func TestO9AnExpiredTokenIsAnsweredAsDocumented(t *testing.T) {
 	housetest.Both(t, housetest.Options{}, func(t *testing.T, h *housetest.Harness) {
 		c := h.Client().As(h.Login(h.Admin).Access)
 		h.Advance(time.Hour + leeway - time.Second)
@@ -30,7 +30,7 @@ func TestO9_AnExpiredTokenIsAnsweredAsDocumented(t *testing.T) {
 	})
 }
 
-func TestO11_ARefreshTokenIsGoodForSevenDays(t *testing.T) {
+func TestO11ARefreshTokenIsGoodForSevenDays(t *testing.T) {
 	housetest.Both(t, housetest.Options{}, func(t *testing.T, h *housetest.Harness) {
 		kept, late := h.Login(h.Admin), h.Login(h.Admin)
 		h.Advance(7*day - 15*time.Minute)
@@ -44,7 +44,7 @@ func TestO11_ARefreshTokenIsGoodForSevenDays(t *testing.T) {
 }
 
 // O12: the document's own client never stores a new refresh token.
-func TestO12_AClientThatKeepsItsFirstRefreshTokenWorksForSevenDays(t *testing.T) {
+func TestO12AClientThatKeepsItsFirstRefreshTokenWorksForSevenDays(t *testing.T) {
 	housetest.Both(t, housetest.Options{Replicas: 2}, func(t *testing.T, h *housetest.Harness) {
 		s := h.Login(h.Admin)
 		for n := range 150 {
@@ -58,7 +58,7 @@ func TestO12_AClientThatKeepsItsFirstRefreshTokenWorksForSevenDays(t *testing.T)
 	})
 }
 
-func TestO14_RefreshingEarlyLeavesTheOldTokenGood(t *testing.T) {
+func TestO14RefreshingEarlyLeavesTheOldTokenGood(t *testing.T) {
 	housetest.Both(t, housetest.Options{}, func(t *testing.T, h *housetest.Harness) {
 		s := h.Login(h.Admin)
 		h.Advance(55 * time.Minute)
@@ -73,7 +73,7 @@ func TestO14_RefreshingEarlyLeavesTheOldTokenGood(t *testing.T) {
 	})
 }
 
-func TestO15_OnlyADeadRefreshTokenSendsToTheLoginPage(t *testing.T) {
+func TestO15OnlyADeadRefreshTokenSendsToTheLoginPage(t *testing.T) {
 	var broken atomic.Bool
 	disturb := func(_ int, env *house.Env) {
 		env.Hooks.Before = func(string) error {
@@ -107,7 +107,7 @@ func TestO15_OnlyADeadRefreshTokenSendsToTheLoginPage(t *testing.T) {
 	})
 }
 
-func TestO16_ALogoutEndsBothTokensOnEveryReplica(t *testing.T) {
+func TestO16ALogoutEndsBothTokensOnEveryReplica(t *testing.T) {
 	housetest.Both(t, housetest.Options{Replicas: 2}, func(t *testing.T, h *housetest.Harness) {
 		s := h.Login(h.Admin)
 		for i := range h.Replicas {
@@ -134,7 +134,7 @@ func TestO16_ALogoutEndsBothTokensOnEveryReplica(t *testing.T) {
 	})
 }
 
-func TestO18_AKeyIsNoRefreshToken(t *testing.T) {
+func TestO18AKeyIsNoRefreshToken(t *testing.T) {
 	housetest.Both(t, housetest.Options{}, func(t *testing.T, h *housetest.Harness) {
 		_, key := h.Client().As(h.Login(h.Admin).Access).CreateKey("ci", "incidents:read")
 		h.Client().Refresh(key).Problem(http.StatusUnauthorized, "INVALID_TOKEN")
@@ -142,7 +142,7 @@ func TestO18_AKeyIsNoRefreshToken(t *testing.T) {
 	})
 }
 
-func TestO28_EveryOrganisationSeesItsOwnRowsOnly(t *testing.T) {
+func TestO28EveryOrganisationSeesItsOwnRowsOnly(t *testing.T) {
 	housetest.Both(t, housetest.Options{}, func(t *testing.T, h *housetest.Harness) {
 		one := h.Client().As(h.Login(h.Admin).Access)
 		two := h.Client().As(h.Login(h.Person(h.Org("second"), "jane", "owner")).Access)
@@ -162,7 +162,7 @@ func TestO28_EveryOrganisationSeesItsOwnRowsOnly(t *testing.T) {
 
 const extension = "chrome-extension://abcdefghijklmnopabcdefghijklmnop"
 
-func TestO30_OnlyListedOriginsMayReadOurAnswers(t *testing.T) {
+func TestO30OnlyListedOriginsMayReadOurAnswers(t *testing.T) {
 	listed := func(c *house.Config) { c.HTTP.CORSOrigins = []string{extension, "https://dash.example.com"} }
 	housetest.Both(t, housetest.Options{Config: listed}, func(t *testing.T, h *housetest.Harness) {
 		c := h.Client().As(h.Login(h.Admin).Access)
@@ -190,7 +190,7 @@ func TestO30_OnlyListedOriginsMayReadOurAnswers(t *testing.T) {
 }
 
 // O31: why a key is refused is in the audit log only; the reply never tells.
-func TestO31_AKeyEndsWithItsExpiry(t *testing.T) {
+func TestO31AKeyEndsWithItsExpiry(t *testing.T) {
 	housetest.Both(t, housetest.Options{}, func(t *testing.T, h *housetest.Harness) {
 		s := h.Login(h.Admin)
 		r := h.Client().As(s.Access).Post("/api/v1/api-keys", map[string]any{
@@ -213,7 +213,7 @@ func TestO31_AKeyEndsWithItsExpiry(t *testing.T) {
 	})
 }
 
-func TestO33_ATokenInheritsTheRoleAndAKeyIsCappedByIt(t *testing.T) {
+func TestO33ATokenInheritsTheRoleAndAKeyIsCappedByIt(t *testing.T) {
 	housetest.Both(t, housetest.Options{}, func(t *testing.T, h *housetest.Harness) {
 		jane := h.Person(h.Admin.Org, "jane", "engineer")
 		s := h.Login(jane)
@@ -246,7 +246,7 @@ func permissionsIn(t *testing.T, token string) []string {
 	return c.Permissions
 }
 
-func TestO36_AKeyOlderThan90DaysIsDueForRotation(t *testing.T) {
+func TestO36AKeyOlderThan90DaysIsDueForRotation(t *testing.T) {
 	housetest.Both(t, housetest.Options{}, func(t *testing.T, h *housetest.Harness) {
 		id, key := h.Client().As(h.Login(h.Admin).Access).CreateKey("ci", "incidents:read")
 		state := func() string {
@@ -273,7 +273,7 @@ func TestO36_AKeyOlderThan90DaysIsDueForRotation(t *testing.T) {
 	})
 }
 
-func TestO37_TheAuditLogTellsWhatWasDoneWithAKey(t *testing.T) {
+func TestO37TheAuditLogTellsWhatWasDoneWithAKey(t *testing.T) {
 	housetest.Both(t, housetest.Options{}, func(t *testing.T, h *housetest.Harness) {
 		id, key := h.Client().As(h.Login(h.Admin).Access).CreateKey("ci", "incidents:read")
 		for range 3 {
@@ -307,7 +307,7 @@ func TestO37_TheAuditLogTellsWhatWasDoneWithAKey(t *testing.T) {
 	})
 }
 
-func TestO38_ProductionSpeaksHTTPSOnly(t *testing.T) {
+func TestO38ProductionSpeaksHTTPSOnly(t *testing.T) {
 	production := func(c *house.Config) { c.Issuer = "https://auth.example.com" }
 	housetest.Both(t, housetest.Options{Config: production}, func(t *testing.T, h *housetest.Harness) {
 		body := map[string]string{"email": h.Admin.Email, "password": h.Admin.Password}
@@ -335,7 +335,7 @@ func TestO38_ProductionSpeaksHTTPSOnly(t *testing.T) {
 	})
 }
 
-func TestO42_TooManyFailuresLockTheSourceAndNotTheOwner(t *testing.T) {
+func TestO42TooManyFailuresLockTheSourceAndNotTheOwner(t *testing.T) {
 	housetest.Both(t, housetest.Options{Replicas: 2}, func(t *testing.T, h *housetest.Harness) {
 		device := h.Client().From("203.0.113.50").Login(h.Admin.Email, h.Admin.Password).Device
 		if device == nil {
