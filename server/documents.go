@@ -19,11 +19,12 @@ type document struct {
 	body   []byte
 	etag   string        // strong, with its quotes
 	maxAge time.Duration // how long it may be believed without asking again
+	policy string        // content security policy; that of every reply where empty
 }
 
 // documents are those made once, at the start.
 type documents struct {
-	openapi, metadata document
+	openapi, metadata, docs document
 }
 
 func documentOf(kind string, body []byte, maxAge time.Duration) document {
@@ -49,6 +50,9 @@ func publish(s *Server, get func(context.Context) (document, error)) gin.Handler
 		h.Set("ETag", d.etag)
 		h.Set("Access-Control-Allow-Origin", "*")
 		h.Del("Access-Control-Allow-Credentials")
+		if d.policy != "" {
+			h.Set("Content-Security-Policy", d.policy)
+		}
 		if knows(c.Request.Header.Values("If-None-Match"), d.etag) {
 			c.Status(http.StatusNotModified)
 			c.Writer.WriteHeaderNow()

@@ -1,6 +1,8 @@
 package server_test
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"strings"
 	"sync/atomic"
@@ -10,7 +12,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/house"
 )
 
-var published = []string{"/.well-known/jwks.json", "/.well-known/revocations", "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/openapi.json"}
+var published = []string{"/.well-known/jwks.json", "/.well-known/revocations", "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/openapi.json", "/docs"}
 
 func TestPublishedDocuments(t *testing.T) {
 	g := start(t)
@@ -110,6 +112,27 @@ func TestTheListOfRevocations(t *testing.T) {
 	g.advance(25 * time.Hour)
 	if listed() {
 		t.Error("listed for ever")
+	}
+}
+
+// SEC-WEB-12: the manual needs no script and no style but its own.
+func TestTheManual(t *testing.T) {
+	g := start(t)
+	a := g.want(g.do("GET", "/docs", ""), 200)
+	page := string(a.body)
+	for _, c := range calls(t) {
+		if !strings.Contains(page, "<code>"+c.template+"</code>") {
+			t.Errorf("%s is not in the manual", c.template)
+		}
+	}
+	policy := a.header.Get("Content-Security-Policy")
+	style := page[strings.Index(page, "<style>")+len("<style>") : strings.Index(page, "</style>")]
+	digest := sha256.Sum256([]byte(style))
+	if !strings.Contains(policy, "'sha256-"+base64.StdEncoding.EncodeToString(digest[:])+"'") || strings.Contains(policy, "unsafe") || !strings.Contains(policy, "frame-ancestors 'none'") {
+		t.Errorf("policy %q", policy)
+	}
+	if strings.Contains(page, "<script") || strings.Contains(page, "style=") || strings.Contains(page, "src=") {
+		t.Error("the page loads or runs something")
 	}
 }
 

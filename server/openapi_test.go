@@ -39,6 +39,7 @@ var strict = sync.OnceValues(func() (routers.Router, error) {
 		return nil, err
 	}
 	openapi3filter.RegisterBodyDecoder("application/revocations+jwt", plainText)
+	openapi3filter.RegisterBodyDecoder("text/html", plainText)
 	return legacy.NewRouter(doc)
 })
 

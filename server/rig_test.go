@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/tokenhouse/tokenhouse/internal/house"
+	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/internal/secret"
 )
 
@@ -230,3 +231,9 @@ func (g *rig) member(admin, email, role string) string {
 }
 
 func bearer(token string) []string { return []string{"Authorization", "Bearer " + token} }
+
+// adminID is the identifier of the first organisation's owner.
+func (g *rig) adminID() ident.UserID {
+	g.t.Helper()
+	return ident.UserID(g.want(g.do("GET", "/api/v1/me", "", bearer(g.admin())...), 200).text("id"))
+}

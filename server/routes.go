@@ -102,6 +102,7 @@ func (s *Server) publishedRoutes() []route {
 		{"/.well-known/openid-configuration", publish(s, fixed(s.documents.metadata))},
 		{"/.well-known/oauth-authorization-server", publish(s, fixed(s.documents.metadata))},
 		{"/openapi.json", publish(s, fixed(s.documents.openapi))},
+		{"/docs", publish(s, fixed(s.documents.docs))},
 	} {
 		out = append(out, route{http.MethodGet, d.path, public, d.serve}, route{http.MethodHead, d.path, public, d.serve})
 	}

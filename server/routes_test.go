@@ -44,8 +44,8 @@ func described(t *testing.T) map[string]operation {
 	return out
 }
 
-// template writes a path of ours as OpenAPI does.
-func template(path string) string {
+// braced writes a path of ours as OpenAPI does.
+func braced(path string) string {
 	parts := strings.Split(path, "/")
 	for i, p := range parts {
 		if name, ok := strings.CutPrefix(p, ":"); ok {
@@ -83,7 +83,7 @@ func TestPublicRoutes(t *testing.T) {
 		"POST /auth/login", "POST /api/v1/auth/login", "POST /api/v1/auth/register", "POST /api/v1/auth/refresh",
 		"GET /.well-known/jwks.json", "HEAD /.well-known/jwks.json", "GET /.well-known/revocations", "HEAD /.well-known/revocations",
 		"GET /.well-known/openid-configuration", "HEAD /.well-known/openid-configuration",
-		"GET /.well-known/oauth-authorization-server", "HEAD /.well-known/oauth-authorization-server", "GET /openapi.json", "HEAD /openapi.json",
+		"GET /.well-known/oauth-authorization-server", "HEAD /.well-known/oauth-authorization-server", "GET /openapi.json", "HEAD /openapi.json", "GET /docs", "HEAD /docs",
 	}
 	var got, judges []string
 	for _, r := range (&Server{}).routes() {
@@ -107,7 +107,7 @@ func TestTheDescriptionIsThatOfTheRoutes(t *testing.T) {
 	doc := described(t)
 	ids := map[string]string{}
 	for _, r := range (&Server{}).routes() {
-		name := r.method + " " + template(r.path)
+		name := r.method + " " + braced(r.path)
 		op, ok := doc[name]
 		if !ok {
 			t.Errorf("%s is not described", name)

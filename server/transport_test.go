@@ -111,9 +111,12 @@ func TestHugeHeadersAreRefused(t *testing.T) {
 		}
 		go func() { _, _ = fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\n%s\r\n", target, header) }() // cut off half-way
 		res, err := http.ReadResponse(bufio.NewReader(c), nil)
-		if err != nil || res.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
-			t.Errorf("%s: %v %v", name, res, err)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
 		}
-		_ = c.Close()
+		if res.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+			t.Errorf("%s: %d", name, res.StatusCode)
+		}
+		_, _ = res.Body.Close(), c.Close()
 	}
 }

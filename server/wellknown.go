@@ -23,7 +23,16 @@ func (s *Server) makeDocuments() (documents, error) {
 	if err != nil {
 		return documents{}, err
 	}
-	return documents{metadata: documentOf("application/json", meta, metadataAge), openapi: documentOf("application/json", api, metadataAge)}, nil
+	page, policy, err := docs(s.Config.Issuer)
+	if err != nil {
+		return documents{}, err
+	}
+	out := documents{
+		metadata: documentOf("application/json", meta, metadataAge), openapi: documentOf("application/json", api, metadataAge),
+		docs: documentOf("text/html; charset=utf-8", page, metadataAge),
+	}
+	out.docs.policy = policy
+	return out, nil
 }
 
 // jwks serves GET /.well-known/jwks.json from the ring's ready bytes.
@@ -59,6 +68,6 @@ func (s *Server) metadata() metadata {
 		Issuer: s.Config.Issuer, JWKSURI: s.Config.Issuer + "/.well-known/jwks.json",
 		ResponseTypes: []string{}, GrantTypes: []string{}, TokenAuthMethods: []string{},
 		SubjectTypes: []string{"public"}, IDTokenAlgs: []string{"ES256"},
-		Documentation: s.Config.Issuer + "/openapi.json", Revocations: s.Config.Issuer + "/.well-known/revocations",
+		Documentation: s.Config.Issuer + "/docs", Revocations: s.Config.Issuer + "/.well-known/revocations",
 	}
 }
