@@ -26,8 +26,8 @@ func TestPairLocksAtItsLimitForLongerEachTime(t *testing.T) {
 	}
 	c = wrong(c, l, noon, 1)
 	now := noon
-	for i, want := range []time.Duration{1, 2, 4, 8, 15, 15} {
-		want *= time.Minute
+	for i, minutes := range []int{1, 2, 4, 8, 15, 15} {
+		want := time.Duration(minutes) * time.Minute
 		v, until := c.judge(l, now, 1)
 		if v != locked || until.Sub(now) != want {
 			t.Fatalf("lock %d: %v for %v, want locked for %v", i+1, v, until.Sub(now), want)

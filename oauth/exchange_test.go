@@ -253,5 +253,5 @@ func refusedAs(want fault.Code, err error) error {
 	if errors.Is(err, want) {
 		return nil
 	}
-	return fmt.Errorf("%w, want %v", err, want)
+	return fmt.Errorf("%w, want %w", err, want)
 }

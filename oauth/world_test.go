@@ -43,15 +43,14 @@ func (c *clock) advance(d time.Duration) { c.at.Add(d.Microseconds()) }
 // world is one process of a deployment: real parts on a real database.
 type world struct {
 	*oauth.Provider
-	t       *testing.T
-	clock   *clock
-	db      *gormstore.DB
-	people  *accounts.People
-	catalog []string
-	hashes  atomic.Int64 // computed so far
-	asked   atomic.Int64 // statements and commits so far
-	trail   []string     // what they were
-	plan    faulty.Plan
+	t      *testing.T
+	clock  *clock
+	db     *gormstore.DB
+	people *accounts.People
+	hashes atomic.Int64 // computed so far
+	asked  atomic.Int64 // statements and commits so far
+	trail  []string     // what they were
+	plan   faulty.Plan
 
 	mu      sync.Mutex
 	events  []audit.Event

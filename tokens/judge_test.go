@@ -150,7 +150,7 @@ func TestJudge(t *testing.T) {
 			if !tt.want.Served() && !revokes && got.Next != tt.f {
 				t.Errorf("a refusal changed the family: %+v", got.Next)
 			}
-			if got.Next.ExpiresAt != tt.f.ExpiresAt || got.Next.CreatedAt != tt.f.CreatedAt {
+			if !got.Next.ExpiresAt.Equal(tt.f.ExpiresAt) || !got.Next.CreatedAt.Equal(tt.f.CreatedAt) {
 				t.Error("SEC-OAU-37: the absolute limit moved")
 			}
 		})

@@ -22,8 +22,8 @@ type figure struct {
 
 // measure runs op with so many workers for so long, after a short warm-up.
 func measure(name string, workers int, d time.Duration, op operation) figure {
-	spin(workers, min(d/5, 500*time.Millisecond), op)
-	took, failures, last, elapsed := spin(workers, d, op)
+	_, _, _, _ = spin(workers, min(d/5, 500*time.Millisecond), op)
+	took, elapsed, failures, last := spin(workers, d, op)
 	f := figure{name: name, failures: failures, last: last}
 	if len(took) == 0 {
 		return f
@@ -34,10 +34,10 @@ func measure(name string, workers int, d time.Duration, op operation) figure {
 	return f
 }
 
-func spin(workers int, d time.Duration, op operation) ([]time.Duration, int64, error, time.Duration) {
+func spin(workers int, d time.Duration, op operation) (took []time.Duration, elapsed time.Duration, failed int64, last error) {
 	var wg sync.WaitGroup
 	var failures atomic.Int64
-	var last atomic.Pointer[error]
+	var lastFailure atomic.Pointer[error]
 	all := make([][]time.Duration, workers)
 	start := time.Now()
 	for w := range workers {
@@ -47,7 +47,7 @@ func spin(workers int, d time.Duration, op operation) ([]time.Duration, int64, e
 				now := time.Now()
 				if err != nil {
 					failures.Add(1)
-					last.Store(&err)
+					lastFailure.Store(&err)
 				} else {
 					all[w] = append(all[w], now.Sub(t))
 				}
@@ -56,12 +56,11 @@ func spin(workers int, d time.Duration, op operation) ([]time.Duration, int64, e
 		})
 	}
 	wg.Wait()
-	elapsed := time.Since(start)
-	var err error
-	if p := last.Load(); p != nil {
-		err = *p
+	elapsed = time.Since(start)
+	if p := lastFailure.Load(); p != nil {
+		last = *p
 	}
-	return slices.Concat(all...), failures.Load(), err, elapsed
+	return slices.Concat(all...), elapsed, failures.Load(), last
 }
 
 // row prints a figure beside the limit it is compared with.

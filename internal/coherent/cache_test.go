@@ -17,7 +17,7 @@ func TestCache(t *testing.T) {
 		}
 		return v
 	}
-	if get() != 1 || get() != 1 {
+	if first, second := get(), get(); first != 1 || second != 1 {
 		t.Error("the second Get loaded again")
 	}
 	if c.Purge("k"); get() != 2 {

@@ -22,7 +22,7 @@ func OpenDatabase(ctx context.Context, conf Config, env Env) (storage.Backend, e
 
 func openDatabase(ctx context.Context, conf Config, env Env, committed func([]audit.Event, []changes.Change), hooks gormstore.Hooks) (storage.Backend, error) {
 	db, err := storage.Open(ctx, conf.DatabaseURL(), gormstore.Options{
-		OnCommit: committed, Random: env.Random, Logger: env.Logger, MaxConns: int32(conf.Database.MaxConns), Hooks: hooks, //nolint:gosec // 2 to 1000, see Check
+		OnCommit: committed, Random: env.Random, MaxConns: int32(conf.Database.MaxConns), Hooks: hooks, //nolint:gosec // 2 to 1000, see Check
 	})
 	if err != nil {
 		return nil, err

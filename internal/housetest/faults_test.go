@@ -227,6 +227,9 @@ func texts(t *testing.T, db *sql.DB, queries ...string) (out []string) {
 			}
 			out = append(out, s)
 		}
+		if err := rs.Err(); err != nil {
+			t.Fatal(err)
+		}
 		return out
 	}
 	t.Fatal(last)
@@ -253,6 +256,9 @@ func rows(t *testing.T, db *sql.DB, table string) (out []string) {
 			t.Fatal(err)
 		}
 		out = append(out, fmt.Sprintf("%s %v", table, values))
+	}
+	if err := rs.Err(); err != nil {
+		t.Fatal(err)
 	}
 	return out
 }

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"time"
 
 	"gorm.io/gorm"
@@ -25,8 +24,6 @@ type Options struct {
 	OnCommit func([]audit.Event, []changes.Change)
 	// Random makes event identifiers.
 	Random io.Reader
-	// Logger reports what no caller waits for; slog.Default where nil.
-	Logger *slog.Logger
 	// MaxConns bounds the PostgreSQL pool; 16 where zero.
 	MaxConns int32
 	// Hooks watch or disturb the database.
@@ -89,13 +86,6 @@ func (db *DB) Ping(ctx context.Context) error {
 
 // Close stops the writer and closes every connection.
 func (db *DB) Close() error { return db.close() }
-
-func (o Options) logger() *slog.Logger {
-	if o.Logger == nil {
-		return slog.Default()
-	}
-	return o.Logger
-}
 
 // config is shared by both dialects.
 func config(prepare bool) *gorm.Config {
