@@ -114,22 +114,33 @@ func TestOneFailingTransactionSparesTheOthers(t *testing.T) {
 	})
 }
 
-func TestAPanicInATransactionIsAnError(t *testing.T) {
-	db, err := OpenSQLite(filepath.Join(t.TempDir(), "t.db"), Options{OnCommit: func([]audit.Event, []changes.Change) {}, Random: rand.Reader})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	if err := db.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	err = db.inTx(t.Context(), func(*tx) error { panic("at the disco") })
-	if err == nil || !strings.Contains(err.Error(), "at the disco") || !errors.Is(err, fault.Unavailable) {
-		t.Errorf("err = %v", err)
-	}
-	if err := db.inTx(t.Context(), note("a")); err != nil {
-		t.Errorf("the writer died with the panic: %v", err)
-	}
+// SEC-DOS-17: a panic in a transaction is one of its caller's, as if there were
+// no shared commit; nothing of it stays, and others go on.
+func TestAPanicInATransactionIsItsCallers(t *testing.T) {
+	opts := Options{OnCommit: func([]audit.Event, []changes.Change) {}, Random: rand.Reader}
+	onBoth(t, opts, func(t *testing.T, db *DB) {
+		before, _ := db.count(t)
+		func() {
+			defer func() {
+				if p := fmt.Sprint(recover()); !strings.Contains(p, "at the disco") {
+					t.Errorf("the caller got %v", p)
+				}
+			}()
+			err := db.inTx(t.Context(), func(x *tx) error {
+				if err := note("lost")(x); err != nil {
+					return err
+				}
+				panic("at the disco")
+			})
+			t.Errorf("it ended with %v", err)
+		}()
+		if err := db.inTx(t.Context(), note("a")); err != nil {
+			t.Errorf("the writer died with the panic: %v", err)
+		}
+		if after, _ := db.count(t); after != before+1 {
+			t.Errorf("%d events were stored, want 1", after-before)
+		}
+	})
 }
 
 // SEC-DOS-16: a caller that leaves takes its waiting transaction along, and a
