@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -17,7 +18,7 @@ import (
 // channel carries wake-ups for followers of the log of changes.
 const channel = "tokenhouse_changes"
 
-// attempts is how often a transaction runs before a deadlock is reported.
+// attempts is how often work is done before a deadlock is reported.
 const attempts = 4
 
 // OpenPostgres opens the database that url names. One pool serves gorm and the
@@ -53,7 +54,7 @@ func OpenPostgres(ctx context.Context, url string, opts Options) (*DB, error) {
 	l := newListener(cfg.ConnConfig)
 	return &DB{
 		read:   g,
-		begin:  func(ctx context.Context, fn func(*gorm.DB) error) error { return transact(ctx, g, fn) },
+		begin:  func(ctx context.Context, fn func(*gorm.DB) error) error { return transact(ctx, opts.Random, g, fn) },
 		wait:   l.wait,
 		close:  func() error { l.stop(); err := sqlDB.Close(); pool.Close(); return err },
 		target: migrationTarget{dialect: "postgres", db: sqlDB},
@@ -67,20 +68,37 @@ func setDefault(params map[string]string, k, v string) {
 	}
 }
 
-// transact runs fn in a transaction, again where PostgreSQL chose it as the
-// victim of a deadlock or a serialization conflict.
-func transact(ctx context.Context, g *gorm.DB, fn func(*gorm.DB) error) error {
-	var err error
-	for range attempts {
-		err = g.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+// transact runs fn in a transaction, again where PostgreSQL gave it up for another.
+func transact(ctx context.Context, random io.Reader, g *gorm.DB, fn func(*gorm.DB) error) error {
+	return again(ctx, random, func() error {
+		return g.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 			return fn(tx.Session(&gorm.Session{NewDB: true, Context: ctx}))
 		})
+	})
+}
+
+// again repeats work that PostgreSQL gave up for another's: the victim of a
+// deadlock or of a serialization conflict. The pauses grow, by 1 to 8 ms, and
+// differ, so that two victims do not meet again.
+func again(ctx context.Context, random io.Reader, work func() error) error {
+	for n := 0; ; n++ {
+		err := work()
 		var pe *pgconn.PgError
-		if !errors.As(err, &pe) || (pe.Code != "40001" && pe.Code != "40P01") {
+		if !errors.As(err, &pe) || (pe.Code != "40001" && pe.Code != "40P01") || n == attempts-1 {
+			return err
+		}
+		var jitter [1]byte
+		if _, failed := io.ReadFull(random, jitter[:]); failed != nil {
+			return errors.Join(err, failed)
+		}
+		pause := time.NewTimer(time.Millisecond<<n + time.Duration(jitter[0])*time.Millisecond<<n/256)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
 			return err
 		}
 	}
-	return err
 }
 
 // listener keeps one connection that LISTENs, and wakes whoever waits.

@@ -56,8 +56,12 @@ func (s sessions) Advance(ctx context.Context, prev, next tokens.Family, events 
 		h.Network, h.Agent, h.Proven, n.SeenAt, n.IP, n.UserAgent, r.ID, prev.Version, prev.Chain.Generation,
 	}
 	if len(events) == 0 && s.db.read.Name() == "postgres" {
-		done := s.db.read.WithContext(ctx).Exec(advance, args...) // one round trip
-		return done.RowsAffected == 1, unavailable(done.Error)
+		var done *gorm.DB
+		err := again(ctx, s.db.opts.Random, func() error {
+			done = s.db.read.WithContext(ctx).Exec(advance, args...) // one round trip
+			return done.Error
+		})
+		return err == nil && done.RowsAffected == 1, unavailable(err)
 	}
 	var won bool
 	err := s.db.inTx(ctx, func(t *tx) error {
