@@ -192,6 +192,9 @@ func (s serveConfig) check() []house.Finding {
 	if _, port, _ := net.SplitHostPort(s.Listen); s.Listen == s.OpsListen && port != "0" {
 		f = append(f, house.Finding{Key: "ops_listen", Problem: "it is the public listener as well, which would show metrics to everybody", Fix: "another port, such as 127.0.0.1:9464"})
 	}
+	if s.ShutdownDelay < 0 || s.ShutdownDelay > 10*time.Minute {
+		f = append(f, house.Finding{Key: "shutdown_delay", Problem: s.ShutdownDelay.String() + " is out of range", Fix: "0s to 10m; 5s is right behind most load balancers"})
+	}
 	if s.ShutdownTimeout < 0 || s.ShutdownTimeout > 10*time.Minute {
 		f = append(f, house.Finding{Key: "shutdown_timeout", Problem: s.ShutdownTimeout.String() + " is out of range", Fix: "0s to 10m"})
 	}

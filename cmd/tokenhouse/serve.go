@@ -5,15 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
-	"sync/atomic"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tokenhouse/tokenhouse/internal/house"
-	"github.com/tokenhouse/tokenhouse/server"
 )
 
 func (p *process) serveCommand() *cobra.Command {
@@ -82,7 +77,7 @@ func (p *process) serve(ctx context.Context, conf config) error {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
-	err = errors.Join(err, drain(h, conf.Serve.ShutdownTimeout, public, log))
+	err = errors.Join(err, drain(h, conf.Serve, public, log))
 	stop()
 	<-ended
 	err = errors.Join(err, h.Close(), ops.server.Close())
@@ -91,48 +86,15 @@ func (p *process) serve(ctx context.Context, conf config) error {
 }
 
 // drain tells the world to go elsewhere and finishes what is in flight.
-func drain(h *house.House, timeout time.Duration, public *listener, log *slog.Logger) error {
-	log.Info("stopping: finishing requests in flight", "timeout", timeout.String())
+func drain(h *house.House, conf serveConfig, public *listener, log *slog.Logger) error {
+	log.Info("stopping: finishing requests in flight", "delay", conf.ShutdownDelay.String(), "timeout", conf.ShutdownTimeout.String())
 	h.Drain()
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	public.linger(conf.ShutdownDelay)
+	ctx, cancel := context.WithTimeout(context.Background(), conf.ShutdownTimeout)
 	defer cancel()
 	if err := public.server.Shutdown(ctx); err != nil {
 		log.Warn("requests were cut off", "err", err)
 		return public.server.Close()
-	}
-	return nil
-}
-
-// listener is an address that answers from the start; what it answers changes
-// once the house is open.
-type listener struct {
-	net     net.Listener
-	server  *http.Server
-	handler atomic.Pointer[http.Handler]
-}
-
-func listen(addr string, before http.Handler, log *slog.Logger) (*listener, error) {
-	n, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("%w; another server may be running, or choose another address with --listen or --ops-listen", err)
-	}
-	l := &listener{net: n}
-	l.become(before)
-	l.server = server.HTTPServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*l.handler.Load()).ServeHTTP(w, r) }), log)
-	return l, nil
-}
-
-func (l *listener) become(h http.Handler) { l.handler.Store(&h) }
-
-// close ends what a failed start leaves; after a good end there is nothing left.
-func (l *listener) close() { _ = l.server.Close() }
-
-func (l *listener) addr() string { return l.net.Addr().String() }
-
-// serve returns nil after a Shutdown or Close.
-func (l *listener) serve() error {
-	if err := l.server.Serve(l.net); !errors.Is(err, http.ErrServerClosed) {
-		return err
 	}
 	return nil
 }

@@ -224,6 +224,34 @@ func TestSIGTERMFinishesWhatIsInFlight(t *testing.T) {
 	}
 }
 
+func TestAStoppingServerStillAnswersUntilLoadBalancersHaveNoticed(t *testing.T) {
+	s := launch(t, tested(t), "TOKENHOUSE_SHUTDOWN_DELAY=2s")
+	s.password(t)
+	ask := func() *http.Response {
+		t.Helper()
+		res, err := http.Get(s.url + "/api/v1/me")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		if _, err := io.Copy(io.Discard, res.Body); err != nil || res.StatusCode != http.StatusUnauthorized {
+			t.Fatalf("%s, %v", res.Status, err)
+		}
+		return res
+	}
+	if ask().Close {
+		t.Error("a running server closes connections")
+	}
+	s.signal(t, syscall.SIGTERM)
+	get(t, s.ops+"/readyz", http.StatusServiceUnavailable)
+	if !ask().Close {
+		t.Error("a stopping server does not say that it closes the connection")
+	}
+	if err := s.end(t); err != nil {
+		t.Errorf("exit: %v\n%s", err, &s.stderr)
+	}
+}
+
 func TestASecondSignalEndsAtOnce(t *testing.T) {
 	s := launch(t, tested(t))
 	s.password(t)

@@ -23,6 +23,7 @@ type config struct {
 type serveConfig struct {
 	Listen          string        // host:port of the public listener
 	OpsListen       string        // host:port of /metrics, /healthz and /readyz
+	ShutdownDelay   time.Duration // how long to go on answering, not ready any more, before the end begins
 	ShutdownTimeout time.Duration // how long requests in flight may take to finish
 }
 
@@ -88,6 +89,7 @@ func settings() []setting {
 		yes("pprof", "serve profiles on the operations listener", func(c *config) *bool { return &c.House.HTTP.Pprof }),
 		text("log_level", "debug, info, warn or error", func(c *config) *string { return &c.Log.Level }),
 		text("log_format", "auto, text or json; auto is text on a terminal", func(c *config) *string { return &c.Log.Format }),
+		span("shutdown_delay", "how long to go on answering while /readyz says no, so that load balancers notice", func(c *config) *time.Duration { return &c.Serve.ShutdownDelay }),
 		span("shutdown_timeout", "how long requests in flight may take to finish", func(c *config) *time.Duration { return &c.Serve.ShutdownTimeout }),
 	}
 }

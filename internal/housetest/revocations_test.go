@@ -106,7 +106,7 @@ func TestO17ALogoutIsOnTheRevocationListUntilTheTokenExpires(t *testing.T) {
 func TestO1EveryRouteButLoginAndRegistrationNeedsACredential(t *testing.T) {
 	housetest.Both(t, housetest.Options{}, func(t *testing.T, h *housetest.Harness) {
 		open := map[string]bool{
-			"POST /auth/login": true, "POST /api/v1/auth/login": true, "POST /api/v1/auth/register": true,
+			"GET /docs": true, "POST /auth/login": true, "POST /api/v1/auth/login": true, "POST /api/v1/auth/register": true,
 			"GET /.well-known/jwks.json": true, "GET /.well-known/revocations": true, "GET /openapi.json": true,
 			"GET /.well-known/openid-configuration": true, "GET /.well-known/oauth-authorization-server": true,
 			"GET /setup": true, "POST /setup": true, "GET /setup/style.css": true,
