@@ -21,6 +21,8 @@ const (
 	APIKeysRevoke       scope.Permission = "api-keys:revoke"
 	APIKeysRotate       scope.Permission = "api-keys:rotate"
 	APIKeysManage       scope.Permission = "api-keys:manage" // keys of other people
+	ClientsRead         scope.Permission = "clients:read"
+	ClientsManage       scope.Permission = "clients:manage"
 	SessionsRead        scope.Permission = "sessions:read"   // of other people; one's own need none
 	SessionsRevoke      scope.Permission = "sessions:revoke" // of other people; one's own need none
 	AuditRead           scope.Permission = "audit:read"
@@ -34,6 +36,7 @@ func Permissions() []scope.Permission {
 		OrganizationsRead, OrganizationsUpdate, OrganizationsDelete,
 		RolesRead, RolesManage,
 		APIKeysRead, APIKeysCreate, APIKeysRevoke, APIKeysRotate, APIKeysManage,
+		ClientsRead, ClientsManage,
 		SessionsRead, SessionsRevoke, AuditRead, SigningKeysRead,
 	}
 }

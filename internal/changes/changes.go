@@ -23,6 +23,8 @@ const (
 	SigningKeys Kind = "signing_keys"
 	// APIKey: forget the API key with lookup id Key.
 	APIKey Kind = "api_key"
+	// Client: forget the OAuth client Key.
+	Client Kind = "client"
 	// User: forget what is known of the standing of user Key, in every organisation.
 	User Kind = "user"
 	// Org: forget organisation Key, its members and its roles.

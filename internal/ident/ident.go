@@ -131,5 +131,8 @@ func ParseSessionID(s string) (SessionID, error) {
 	return SessionID(s), err
 }
 
+// ParseClientID accepts "cli_…".
+func ParseClientID(s string) (ClientID, error) { _, err := decode("cli_", s); return ClientID(s), err }
+
 // ParseAPIKeyID accepts "key_…".
 func ParseAPIKeyID(s string) (APIKeyID, error) { _, err := decode("key_", s); return APIKeyID(s), err }

@@ -1,0 +1,76 @@
+package oauth
+
+import (
+	"context"
+	"errors"
+
+	"github.com/tokenhouse/tokenhouse/internal/changes"
+	"github.com/tokenhouse/tokenhouse/internal/coherent"
+	"github.com/tokenhouse/tokenhouse/internal/fault"
+	"github.com/tokenhouse/tokenhouse/internal/ident"
+)
+
+var errClientKnown = errors.New("some client has this id")
+
+func (s *Clients) memory() *clientMemory {
+	s.cached.once.Do(func() {
+		size := s.CacheSize
+		if size == 0 {
+			size = DefaultClientCache
+		}
+		s.cached.clients = coherent.New[ident.ClientID, Registered](size, s.Fresh)
+		s.cached.unknown = coherent.New[ident.ClientID, struct{}](size, s.Fresh)
+	})
+	return &s.cached
+}
+
+func (s *Clients) lookup(ctx context.Context, id ident.ClientID) (Registered, error) {
+	if _, err := ident.ParseClientID(string(id)); err != nil {
+		return Registered{}, errNoClient() // no database is asked about a made-up form
+	}
+	m := s.memory()
+	return m.clients.Get(ctx, id, func(ctx context.Context, id ident.ClientID) (Registered, error) {
+		var found Registered
+		_, err := m.unknown.Get(ctx, id, func(ctx context.Context, id ident.ClientID) (_ struct{}, err error) {
+			found, err = s.Store.AnyClient(ctx, id)
+			switch {
+			case errors.Is(err, fault.NotFound):
+				return struct{}{}, nil
+			case err != nil:
+				return struct{}{}, err
+			default:
+				return struct{}{}, errClientKnown // not to be kept among the unknown
+			}
+		})
+		switch {
+		case errors.Is(err, errClientKnown):
+			return found, nil
+		case err != nil:
+			return Registered{}, err
+		default:
+			return Registered{}, errNoClient()
+		}
+	})
+}
+
+func errNoClient() error { return fault.New(fault.NotFound, "There is no such client.") }
+
+// Hear forgets clients that changed, and that an id had no client.
+func (s *Clients) Hear(cs []changes.Change) {
+	m := s.memory()
+	for _, c := range cs {
+		if c.Kind == changes.Client {
+			m.clients.Purge(ident.ClientID(c.Key))
+			m.unknown.Purge(ident.ClientID(c.Key))
+		}
+	}
+}
+
+// Forget forgets every client.
+func (s *Clients) Forget() {
+	m := s.memory()
+	m.clients.PurgeAll()
+	m.unknown.PurgeAll()
+}
+
+var _ changes.Subscriber = (*Clients)(nil)

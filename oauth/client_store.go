@@ -1,0 +1,42 @@
+package oauth
+
+import (
+	"context"
+
+	"github.com/tokenhouse/tokenhouse/audit"
+	"github.com/tokenhouse/tokenhouse/internal/changes"
+	"github.com/tokenhouse/tokenhouse/internal/ident"
+)
+
+// ClientStore keeps registered clients. They are read with their secrets,
+// current first.
+type ClientStore interface {
+	// AnyClient returns a client of whatever organisation; fault.NotFound where
+	// there is none.
+	AnyClient(ctx context.Context, id ident.ClientID) (Registered, error)
+	// Client returns a client of the tenant; fault.NotFound where there is none.
+	Client(ctx context.Context, t ident.Tenant, id ident.ClientID) (Registered, error)
+	// Clients returns a page of the tenant's clients, newest first. Page.Before
+	// is a client's id.
+	Clients(ctx context.Context, t ident.Tenant, p ident.Page) ([]Registered, error)
+	// InClientTx runs fn in a transaction. fn may run twice.
+	InClientTx(ctx context.Context, fn func(ClientTx) error) error
+}
+
+// ClientTx is one transaction on registered clients.
+type ClientTx interface {
+	audit.Sink
+	changes.Sink
+	// LockClient returns a client of the tenant and keeps others from changing
+	// it until the commit; fault.NotFound where there is none.
+	LockClient(t ident.Tenant, id ident.ClientID) (Registered, error)
+	// InsertClient stores a new client and its secrets.
+	InsertClient(Registered) error
+	// UpdateClient stores everything but the organisation, the method, the
+	// creation and the secrets.
+	UpdateClient(Registered) error
+	// PutClientSecrets makes these the only secrets of the client.
+	PutClientSecrets(id ident.ClientID, secrets []ClientSecret) error
+	// DeleteClient forgets a client and its secrets.
+	DeleteClient(id ident.ClientID) error
+}
