@@ -7,41 +7,47 @@ type Name string
 
 // Every event there is. A name, once released, keeps its code and meaning.
 const (
-	LoginSucceeded   Name = "login.succeeded"
-	LoginFailed      Name = "login.failed"
-	LoginLocked      Name = "login.locked"   // a counter reached its limit
-	LoginRefused     Name = "login.refused"  // an attempt while locked or throttled
-	LoginUnlocked    Name = "login.unlocked" // by an administrator
-	UserRegistered   Name = "user.registered"
-	UserCreated      Name = "user.created"
-	UserUpdated      Name = "user.updated"
-	UserDisabled     Name = "user.disabled"
-	UserEnabled      Name = "user.enabled"
-	PasswordChanged  Name = "password.changed"
-	PasswordRehashed Name = "password.rehashed"
-	OrgCreated       Name = "org.created"
-	OrgUpdated       Name = "org.updated"
-	MemberAdded      Name = "member.added"
-	MemberRemoved    Name = "member.removed"
-	MemberRoleSet    Name = "member.role_set"
-	RoleSet          Name = "role.set"
-	RoleDeleted      Name = "role.deleted"
-	SessionRefreshed Name = "session.refreshed" // routine: first per hour
-	SessionRevoked   Name = "session.revoked"
-	RefreshRefused   Name = "refresh.refused" // expired, stale, revoked
-	RefreshReused    Name = "refresh.reuse_detected"
-	TokenRevoked     Name = "token.revoked"
-	APIKeyCreated    Name = "api_key.created"
-	APIKeyUpdated    Name = "api_key.updated"
-	APIKeyRotated    Name = "api_key.rotated"
-	APIKeyRevoked    Name = "api_key.revoked"
-	APIKeyUsed       Name = "api_key.used" // routine: first per hour
-	APIKeyRefused    Name = "api_key.refused"
-	APIKeyDue        Name = "api_key.rotation_due"
-	PermissionDenied Name = "permission.denied"
-	CrossOrgDenied   Name = "tenant.cross_org_denied"
-	SigningKeyAdded  Name = "signing_key.created"
-	SetupCompleted   Name = "setup.completed"
+	LoginSucceeded      Name = "login.succeeded"
+	LoginFailed         Name = "login.failed"
+	LoginLocked         Name = "login.locked"   // a counter reached its limit
+	LoginRefused        Name = "login.refused"  // an attempt while locked or throttled
+	LoginUnlocked       Name = "login.unlocked" // by an administrator
+	UserRegistered      Name = "user.registered"
+	UserCreated         Name = "user.created"
+	UserUpdated         Name = "user.updated"
+	UserDisabled        Name = "user.disabled"
+	UserEnabled         Name = "user.enabled"
+	PasswordChanged     Name = "password.changed"
+	PasswordRehashed    Name = "password.rehashed"
+	OrgCreated          Name = "org.created"
+	OrgUpdated          Name = "org.updated"
+	MemberAdded         Name = "member.added"
+	MemberRemoved       Name = "member.removed"
+	MemberRoleSet       Name = "member.role_set"
+	RoleSet             Name = "role.set"
+	RoleDeleted         Name = "role.deleted"
+	SessionRefreshed    Name = "session.refreshed" // routine: first per hour
+	SessionRevoked      Name = "session.revoked"
+	RefreshRefused      Name = "refresh.refused" // expired, stale, revoked
+	RefreshReused       Name = "refresh.reuse_detected"
+	TokenRevoked        Name = "token.revoked"
+	APIKeyCreated       Name = "api_key.created"
+	APIKeyUpdated       Name = "api_key.updated"
+	APIKeyRotated       Name = "api_key.rotated"
+	APIKeyRevoked       Name = "api_key.revoked"
+	APIKeyUsed          Name = "api_key.used" // routine: first per hour
+	APIKeyRefused       Name = "api_key.refused"
+	APIKeyDue           Name = "api_key.rotation_due"
+	PermissionDenied    Name = "permission.denied"
+	CrossOrgDenied      Name = "tenant.cross_org_denied"
+	SigningKeyAdded     Name = "signing_key.created"
+	ClientCreated       Name = "client.created"
+	ClientUpdated       Name = "client.updated"
+	ClientSecretRotated Name = "client.secret_rotated"
+	ClientDeleted       Name = "client.deleted"
+	ClientTokenIssued   Name = "client.token_issued" // routine: first per hour
+	ClientRefused       Name = "client.refused"      // it did not prove who it is
+	SetupCompleted      Name = "setup.completed"
 )
 
 // entry is what the catalogue says of one name.
@@ -60,7 +66,10 @@ var catalogue = []entry{
 	{APIKeyCreated, "TH1401I"}, {APIKeyUpdated, "TH1402I"}, {APIKeyRotated, "TH1403I"}, {APIKeyRevoked, "TH1404I"},
 	{APIKeyUsed, "TH1405I"}, {APIKeyRefused, "TH1406W"}, {APIKeyDue, "TH1407W"},
 	{PermissionDenied, "TH1501W"}, {CrossOrgDenied, "TH1502W"},
-	{SigningKeyAdded, "TH1601I"}, {SetupCompleted, "TH1701I"},
+	{SigningKeyAdded, "TH1601I"},
+	{ClientCreated, "TH1611I"}, {ClientUpdated, "TH1612I"}, {ClientSecretRotated, "TH1613I"}, {ClientDeleted, "TH1614I"},
+	{ClientTokenIssued, "TH1615I"}, {ClientRefused, "TH1616W"},
+	{SetupCompleted, "TH1701I"},
 }
 
 // Code returns the stable code of the name, for products that file by number;

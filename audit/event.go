@@ -35,6 +35,8 @@ func ActorOf(c ident.Caller) Actor {
 		a.Via = "session"
 	case ident.APIKey:
 		a.Via, a.Name = "api_key", ""
+	case ident.ServiceClient:
+		a.Via = "access_token"
 	case ident.Operator:
 		a.Via = "cli"
 	}
@@ -43,7 +45,7 @@ func ActorOf(c ident.Caller) Actor {
 
 // Target is what it was done to.
 type Target struct {
-	Type string `json:"type"` // "user", "org", "session", "api_key", "role", "signing_key"
+	Type string `json:"type"` // "user", "org", "session", "api_key", "client", "role", "signing_key"
 	ID   string `json:"id"`
 	Name string `json:"name,omitempty"`
 }

@@ -3,12 +3,21 @@ package oauth
 import (
 	"context"
 	"errors"
+	"sync"
 
 	"github.com/tokenhouse/tokenhouse/internal/changes"
 	"github.com/tokenhouse/tokenhouse/internal/coherent"
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 )
+
+// clientMemory is what is known of clients without asking the database. Ids
+// that no client has are kept apart, so that a flood of them pushes no client out.
+type clientMemory struct {
+	once    sync.Once
+	clients *coherent.Cache[ident.ClientID, Registered]
+	unknown *coherent.Cache[ident.ClientID, struct{}]
+}
 
 var errClientKnown = errors.New("some client has this id")
 
@@ -24,7 +33,10 @@ func (s *Clients) memory() *clientMemory {
 	return &s.cached
 }
 
-func (s *Clients) lookup(ctx context.Context, id ident.ClientID) (Registered, error) {
+// Lookup returns the client of that id, whatever its organisation and status;
+// fault.NotFound where there is none. It answers from memory while the change
+// feed is heard.
+func (s *Clients) Lookup(ctx context.Context, id ident.ClientID) (Registered, error) {
 	if _, err := ident.ParseClientID(string(id)); err != nil {
 		return Registered{}, errNoClient() // no database is asked about a made-up form
 	}

@@ -2,13 +2,18 @@ package oauth
 
 import (
 	"context"
+	"errors"
 	"io"
-	"sync"
+	"slices"
+	"strings"
 	"time"
 
-	"github.com/tokenhouse/tokenhouse/internal/coherent"
+	"github.com/tokenhouse/tokenhouse/audit"
+	"github.com/tokenhouse/tokenhouse/internal/changes"
+	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/internal/scope"
+	"github.com/tokenhouse/tokenhouse/internal/secret"
 )
 
 // Defaults and limits of the registry.
@@ -43,17 +48,176 @@ type Clients struct {
 	cached clientMemory
 }
 
-// clientMemory is what is known of clients without asking the database. Ids
-// that no client has are kept apart, so that a flood of them pushes no client out.
-type clientMemory struct {
-	once    sync.Once
-	clients *coherent.Cache[ident.ClientID, Registered]
-	unknown *coherent.Cache[ident.ClientID, struct{}]
+// Registration is a client to be made.
+type Registration struct {
+	Name                   string     // 1 to 100 characters
+	AuthMethod             AuthMethod // client_secret_basic where empty (RFC 7591 §2)
+	Grants                 []string
+	RedirectURIs           []string
+	PostLogoutRedirectURIs []string
+	BackchannelLogoutURI   string
+	JWKS                   []byte
+	JWKSURI                string
+	Scopes                 []string
 }
 
-// Lookup returns the client of that id, whatever its organisation and status;
-// fault.NotFound where there is none. It answers from memory while the change
-// feed is heard.
-func (s *Clients) Lookup(ctx context.Context, id ident.ClientID) (Registered, error) {
-	return s.lookup(ctx, id)
+// Create registers a client in the caller's organisation and returns it with
+// its client_secret, which is never shown again; the secret is zero where the
+// method has none. The caller needs clients:manage and every permission that
+// the client may ask for: nobody makes a client that may do more than its
+// maker. What is wrong with n is fault.Invalid, what the caller lacks
+// fault.InsufficientPermissions.
+func (s *Clients) Create(ctx context.Context, caller ident.Caller, n Registration) (Registered, secret.Plain, error) {
+	if !caller.May(PermClientsManage) {
+		return Registered{}, secret.Plain{}, fault.Lacking(string(PermClientsManage))
+	}
+	now := s.Now()
+	r := n.client()
+	r.ID, r.Org, r.CreatedAt, r.CreatedBy = ident.NewClientID(now, s.Random), caller.Org, now, author(caller)
+	if err := fault.Refusals(judgeClient(r, s.Catalogue)); err != nil {
+		return Registered{}, secret.Plain{}, err
+	}
+	if err := s.within(caller, r); err != nil {
+		return Registered{}, secret.Plain{}, s.denied(ctx, caller, err, now)
+	}
+	var plain secret.Plain
+	if r.AuthMethod.UsesSecret() {
+		var sec ClientSecret
+		var err error
+		if plain, sec, err = s.newSecret(r.ID, r.AuthMethod, now); err != nil {
+			return Registered{}, secret.Plain{}, err
+		}
+		r.Secrets = []ClientSecret{sec}
+	}
+	err := s.Store.InClientTx(ctx, func(tx ClientTx) error {
+		if err := tx.InsertClient(r); err != nil {
+			return err
+		}
+		return noteClient(tx, r, registryEvent(caller, r, audit.ClientCreated, now))
+	})
+	if err != nil {
+		return Registered{}, secret.Plain{}, err
+	}
+	return r, plain, nil
+}
+
+// client is what n asks for, tidied and with its defaults.
+func (n Registration) client() Registered {
+	r := Registered{
+		Name: strings.TrimSpace(n.Name), AuthMethod: n.AuthMethod, Grants: once(n.Grants), RedirectURIs: once(n.RedirectURIs),
+		PostLogoutRedirectURIs: once(n.PostLogoutRedirectURIs), BackchannelLogoutURI: n.BackchannelLogoutURI,
+		JWKS: n.JWKS, JWKSURI: n.JWKSURI, Scopes: once(n.Scopes), Status: ClientActive,
+	}
+	if r.AuthMethod == "" {
+		r.AuthMethod = AuthSecretBasic
+	}
+	return r
+}
+
+// once returns each word once, in the order of their first places.
+func once(words []string) []string {
+	var out []string
+	for _, w := range words {
+		if !slices.Contains(out, w) {
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+// author is who a client was made by.
+func author(caller ident.Caller) string {
+	if caller.Kind == ident.Operator {
+		return string(ident.Operator)
+	}
+	return caller.ID()
+}
+
+// List returns a page of the clients of the caller's organisation, newest
+// first. It needs clients:read.
+func (s *Clients) List(ctx context.Context, caller ident.Caller, p ident.Page) ([]Registered, error) {
+	if !caller.May(PermClientsRead) {
+		return nil, fault.Lacking(string(PermClientsRead))
+	}
+	return s.Store.Clients(ctx, caller.Tenant(), p)
+}
+
+// Get returns a client of the caller's organisation. It needs clients:read.
+func (s *Clients) Get(ctx context.Context, caller ident.Caller, id ident.ClientID) (Registered, error) {
+	if !caller.May(PermClientsRead) {
+		return Registered{}, fault.Lacking(string(PermClientsRead))
+	}
+	return s.find(ctx, caller, id, s.Now())
+}
+
+// find returns a client of the caller's organisation. To ask for another
+// organisation's is answered like an unknown one, and recorded.
+func (s *Clients) find(ctx context.Context, caller ident.Caller, id ident.ClientID, now time.Time) (Registered, error) {
+	r, err := s.Store.Client(ctx, caller.Tenant(), id)
+	if !errors.Is(err, fault.NotFound) {
+		return r, err
+	}
+	switch _, err := s.Store.AnyClient(ctx, id); {
+	case errors.Is(err, fault.NotFound):
+		return Registered{}, errNoClient()
+	case err != nil:
+		return Registered{}, err
+	}
+	e := audit.By(caller, now, audit.CrossOrgDenied, audit.Target{Type: "client", ID: string(id)})
+	e.Outcome = audit.Denied
+	if err := s.record(ctx, e); err != nil {
+		return Registered{}, err
+	}
+	return Registered{}, errNoClient()
+}
+
+// within refuses a caller who lacks something that the client may ask for.
+func (s *Clients) within(caller ident.Caller, rs ...Registered) error {
+	var all scope.Set
+	for _, r := range rs {
+		all = append(all, s.Catalogue.Expand(r.Permissions())...)
+	}
+	if lacks := caller.Permissions.Lacks(scope.Of(all...)); len(lacks) > 0 {
+		return fault.Lacking(lacks.Strings()...)
+	}
+	return nil
+}
+
+// denied records that a known caller lacks a permission, where err says so,
+// and returns err. A refusal that cannot be recorded is answered as that
+// failure. What the permission of the whole operation lacks is for the route
+// to record.
+func (s *Clients) denied(ctx context.Context, caller ident.Caller, err error, now time.Time, targets ...audit.Target) error {
+	if !errors.Is(err, fault.InsufficientPermissions) {
+		return err
+	}
+	e := audit.By(caller, now, audit.PermissionDenied, targets...)
+	e.Outcome, e.Reason = audit.Denied, "insufficient_permissions"
+	e.Meta = map[string]string{"required": strings.Join(fault.Of(err).Required, " ")}
+	if recordErr := s.record(ctx, e); recordErr != nil {
+		return recordErr
+	}
+	return err
+}
+
+func (s *Clients) record(ctx context.Context, e audit.Event) error {
+	return s.Store.InClientTx(ctx, func(tx ClientTx) error { return tx.Record(e) })
+}
+
+func targetOf(r Registered) audit.Target {
+	return audit.Target{Type: "client", ID: string(r.ID), Name: r.Name}
+}
+
+func registryEvent(caller ident.Caller, r Registered, name audit.Name, now time.Time) audit.Event {
+	e := audit.By(caller, now, name, targetOf(r))
+	e.Org = r.Org
+	return e
+}
+
+// noteClient records e, and tells every replica to forget the client.
+func noteClient(tx ClientTx, r Registered, e audit.Event) error {
+	if err := tx.Record(e); err != nil {
+		return err
+	}
+	return tx.Announce(changes.Change{Kind: changes.Client, Key: string(r.ID), At: e.Time})
 }

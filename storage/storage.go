@@ -42,6 +42,7 @@ type Stores interface {
 	Accounts() accounts.Store
 	Logins() accounts.LoginStore
 	Exchanges() oauth.Store
+	Clients() oauth.ClientStore
 	SealedSecrets() sealing.SecretStore
 	SigningKeys() signing.Store
 	APIKeys() apikeys.Store

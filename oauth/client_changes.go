@@ -1,0 +1,222 @@
+package oauth
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tokenhouse/tokenhouse/audit"
+	"github.com/tokenhouse/tokenhouse/internal/changes"
+	"github.com/tokenhouse/tokenhouse/internal/fault"
+	"github.com/tokenhouse/tokenhouse/internal/ident"
+	"github.com/tokenhouse/tokenhouse/internal/secret"
+)
+
+// ClientChange is what to change of a client. What is nil stays as it is.
+type ClientChange struct {
+	Name                   *string
+	Status                 *ClientStatus
+	Grants                 *[]string
+	RedirectURIs           *[]string
+	PostLogoutRedirectURIs *[]string
+	BackchannelLogoutURI   *string
+	JWKS                   *[]byte
+	JWKSURI                *string
+	Scopes                 *[]string
+}
+
+// to returns r as c makes it. The lists of r are not written to.
+func (c ClientChange) to(r Registered) Registered {
+	set(&r.Name, c.Name)
+	set(&r.Status, c.Status)
+	set(&r.BackchannelLogoutURI, c.BackchannelLogoutURI)
+	set(&r.JWKS, c.JWKS)
+	set(&r.JWKSURI, c.JWKSURI)
+	set(&r.Grants, c.Grants)
+	set(&r.RedirectURIs, c.RedirectURIs)
+	set(&r.PostLogoutRedirectURIs, c.PostLogoutRedirectURIs)
+	set(&r.Scopes, c.Scopes)
+	r.Name = strings.TrimSpace(r.Name)
+	r.Grants, r.Scopes = once(r.Grants), once(r.Scopes)
+	r.RedirectURIs, r.PostLogoutRedirectURIs = once(r.RedirectURIs), once(r.PostLogoutRedirectURIs)
+	return r
+}
+
+func set[T any](into *T, value *T) {
+	if value != nil {
+		*into = *value
+	}
+}
+
+// changed names what differs, as the API calls it.
+func changed(a, b Registered) []string {
+	var out []string
+	for name, same := range map[string]bool{
+		"name": a.Name == b.Name, "status": a.Status == b.Status, "grants": slices.Equal(a.Grants, b.Grants), "scopes": slices.Equal(a.Scopes, b.Scopes),
+		"redirect_uris":             slices.Equal(a.RedirectURIs, b.RedirectURIs),
+		"post_logout_redirect_uris": slices.Equal(a.PostLogoutRedirectURIs, b.PostLogoutRedirectURIs),
+		"backchannel_logout_uri":    a.BackchannelLogoutURI == b.BackchannelLogoutURI,
+		"jwks":                      bytes.Equal(a.JWKS, b.JWKS), "jwks_uri": a.JWKSURI == b.JWKSURI,
+	} {
+		if !same {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Update changes a client. It needs clients:manage; and, for everything but
+// the name and the status, every permission that the client might or may ask
+// for, because who says where a client is or by which key it is known can act as it.
+// Where the client is disabled, or may do less than before, the access tokens
+// that it has for itself end with it, everywhere.
+func (s *Clients) Update(ctx context.Context, caller ident.Caller, id ident.ClientID, c ClientChange) (Registered, error) {
+	now := s.Now()
+	seen, err := s.managed(ctx, caller, id, now)
+	if err != nil {
+		return Registered{}, err
+	}
+	var next Registered
+	err = s.Store.InClientTx(ctx, func(tx ClientTx) error {
+		before, err := tx.LockClient(caller.Tenant(), id)
+		if err != nil {
+			return err
+		}
+		next = c.to(before)
+		if err := fault.Refusals(judgeClient(next, s.Catalogue)); err != nil {
+			return err
+		}
+		fields := changed(before, next)
+		if len(fields) == 0 {
+			return nil
+		}
+		if slices.ContainsFunc(fields, func(f string) bool { return f != "name" && f != "status" }) {
+			if err := s.within(caller, before, next); err != nil {
+				return err
+			}
+		}
+		if err := tx.UpdateClient(next); err != nil {
+			return err
+		}
+		if narrowed(before, next) {
+			if err := s.endTokens(tx, next, now); err != nil {
+				return err
+			}
+		}
+		e := registryEvent(caller, before, audit.ClientUpdated, now)
+		e.Meta = map[string]string{"changed": strings.Join(fields, " "), "status": string(next.Status)}
+		return noteClient(tx, next, e)
+	})
+	if err != nil {
+		return Registered{}, s.denied(ctx, caller, err, now, targetOf(seen))
+	}
+	return next, nil
+}
+
+// narrowed reports whether a client may do less than before.
+func narrowed(before, after Registered) bool {
+	lost := func(a, b []string) bool {
+		return slices.ContainsFunc(a, func(s string) bool { return !slices.Contains(b, s) })
+	}
+	return before.Active() && !after.Active() || lost(before.Grants, after.Grants) || lost(before.Scopes, after.Scopes)
+}
+
+// endTokens makes every replica refuse the access tokens whose subject the
+// client is (RFC 9068 §2.2) and that it was given until now.
+func (s *Clients) endTokens(tx ClientTx, r Registered, now time.Time) error {
+	return tx.Announce(changes.Change{Kind: changes.SubjectCutoff, Key: string(r.ID), At: now, Until: now.Add(s.TokenTTL)})
+}
+
+// RotateSecret gives a client a new client_secret, which is never shown again.
+// The old one works until grace ends, 0 to MaxSecretGrace from now; an older
+// one ends at once. It needs clients:manage and every permission that the
+// client may ask for, since whoever rotates a secret holds it. Of rotations
+// that happen together one wins and the others are fault.Conflict, as is a
+// client whose method has no secret.
+func (s *Clients) RotateSecret(ctx context.Context, caller ident.Caller, id ident.ClientID, grace time.Duration) (Registered, secret.Plain, error) {
+	now := s.Now()
+	seen, err := s.managed(ctx, caller, id, now)
+	if err != nil {
+		return Registered{}, secret.Plain{}, err
+	}
+	if err := s.within(caller, seen); err != nil {
+		return Registered{}, secret.Plain{}, s.denied(ctx, caller, err, now, targetOf(seen))
+	}
+	if grace < 0 || grace > MaxSecretGrace {
+		return Registered{}, secret.Plain{}, fault.Refuse("grace", "must be between 0s and 720h (30 days)")
+	}
+	if !seen.AuthMethod.UsesSecret() {
+		return Registered{}, secret.Plain{}, fault.New(fault.Conflict, "The client has no secret: its method is "+string(seen.AuthMethod)+".")
+	}
+	plain, fresh, err := s.newSecret(id, seen.AuthMethod, now)
+	if err != nil {
+		return Registered{}, secret.Plain{}, err
+	}
+	var r Registered
+	err = s.Store.InClientTx(ctx, func(tx ClientTx) error {
+		var err error
+		if r, err = tx.LockClient(caller.Tenant(), id); err != nil {
+			return err
+		}
+		if err := s.within(caller, r); err != nil { // its scopes may have grown meanwhile
+			return err
+		}
+		if !bytes.Equal(r.Secrets[0].Digest, seen.Secrets[0].Digest) {
+			return fault.New(fault.Conflict, "The secret was rotated by somebody else just now.")
+		}
+		r.Secrets = succeeded(r.Secrets[0], fresh, now.Add(grace), grace)
+		if err := tx.PutClientSecrets(id, r.Secrets); err != nil {
+			return err
+		}
+		e := registryEvent(caller, r, audit.ClientSecretRotated, now)
+		e.Meta = map[string]string{"grace": grace.String()}
+		return noteClient(tx, r, e)
+	})
+	if err != nil {
+		return Registered{}, secret.Plain{}, s.denied(ctx, caller, err, now, targetOf(seen))
+	}
+	return r, plain, nil
+}
+
+// succeeded is what a client keeps after a rotation: the old secret only while
+// it counts.
+func succeeded(old, fresh ClientSecret, until time.Time, grace time.Duration) []ClientSecret {
+	if grace == 0 {
+		return []ClientSecret{fresh}
+	}
+	old.ValidUntil = until
+	return []ClientSecret{fresh, old}
+}
+
+// Delete forgets a client, and ends the access tokens that it has for itself,
+// everywhere. It needs clients:manage.
+func (s *Clients) Delete(ctx context.Context, caller ident.Caller, id ident.ClientID) error {
+	now := s.Now()
+	if _, err := s.managed(ctx, caller, id, now); err != nil {
+		return err
+	}
+	return s.Store.InClientTx(ctx, func(tx ClientTx) error {
+		r, err := tx.LockClient(caller.Tenant(), id)
+		if err != nil {
+			return err
+		}
+		if err := tx.DeleteClient(id); err != nil {
+			return err
+		}
+		if err := s.endTokens(tx, r, now); err != nil {
+			return err
+		}
+		return noteClient(tx, r, registryEvent(caller, r, audit.ClientDeleted, now))
+	})
+}
+
+// managed finds a client that the caller may change.
+func (s *Clients) managed(ctx context.Context, caller ident.Caller, id ident.ClientID, now time.Time) (Registered, error) {
+	if !caller.May(PermClientsManage) {
+		return Registered{}, fault.Lacking(string(PermClientsManage))
+	}
+	return s.find(ctx, caller, id, now)
+}

@@ -1,0 +1,187 @@
+package gormstore
+
+import (
+	"context"
+	"strings"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"github.com/tokenhouse/tokenhouse/internal/ident"
+	"github.com/tokenhouse/tokenhouse/oauth"
+)
+
+type clientRow struct {
+	ID          string `gorm:"primaryKey"`
+	Org         string `gorm:"column:org_id"`
+	Name        string
+	AuthMethod  string
+	Status      string
+	Grants      string
+	Scopes      string
+	Redirects   string `gorm:"column:redirect_uris"`
+	PostLogout  string `gorm:"column:post_logout_redirect_uris"`
+	Backchannel string `gorm:"column:backchannel_logout_uri"`
+	JWKS        string `gorm:"column:jwks"`
+	JWKSURI     string `gorm:"column:jwks_uri"`
+	Created     int64  `gorm:"column:created_at"`
+	CreatedBy   string
+}
+
+type clientSecretRow struct {
+	Client  string `gorm:"column:client_id;primaryKey"`
+	Digest  []byte `gorm:"primaryKey"`
+	Sealed  []byte
+	Created int64 `gorm:"column:created_at"`
+	Until   int64 `gorm:"column:valid_until"`
+}
+
+func (clientRow) TableName() string       { return "clients" }
+func (clientSecretRow) TableName() string { return "client_secrets" }
+
+func clientRowOf(c oauth.Registered) clientRow {
+	return clientRow{
+		ID: string(c.ID), Org: string(c.Org), Name: c.Name, AuthMethod: string(c.AuthMethod), Status: string(c.Status),
+		Grants: strings.Join(c.Grants, " "), Scopes: strings.Join(c.Scopes, " "),
+		Redirects: strings.Join(c.RedirectURIs, " "), PostLogout: strings.Join(c.PostLogoutRedirectURIs, " "), Backchannel: c.BackchannelLogoutURI,
+		JWKS: string(c.JWKS), JWKSURI: c.JWKSURI, Created: micros(c.CreatedAt), CreatedBy: c.CreatedBy,
+	}
+}
+
+func (r clientRow) domain() oauth.Registered {
+	c := oauth.Registered{
+		ID: ident.ClientID(r.ID), Org: ident.OrgID(r.Org), Name: r.Name, AuthMethod: oauth.AuthMethod(r.AuthMethod), Status: oauth.ClientStatus(r.Status),
+		Grants: words(r.Grants), Scopes: words(r.Scopes),
+		RedirectURIs: words(r.Redirects), PostLogoutRedirectURIs: words(r.PostLogout), BackchannelLogoutURI: r.Backchannel,
+		JWKSURI: r.JWKSURI, CreatedAt: timeOf(r.Created), CreatedBy: r.CreatedBy,
+	}
+	if r.JWKS != "" {
+		c.JWKS = []byte(r.JWKS)
+	}
+	return c
+}
+
+// words is the list that s holds; nil where that is empty.
+func words(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return strings.Split(s, " ")
+}
+
+func (r clientSecretRow) domain() oauth.ClientSecret {
+	return oauth.ClientSecret{Digest: r.Digest, Sealed: r.Sealed, CreatedAt: timeOf(r.Created), ValidUntil: timeOf(r.Until)}
+}
+
+// Clients returns the store of registered clients.
+func (db *DB) Clients() oauth.ClientStore { return clients{db} }
+
+type clients struct{ db *DB }
+
+var (
+	_ oauth.ClientStore = clients{}
+	_ oauth.ClientTx    = (*tx)(nil)
+)
+
+func (s clients) InClientTx(ctx context.Context, fn func(oauth.ClientTx) error) error {
+	return s.db.inTx(ctx, func(t *tx) error { return fn(t) })
+}
+
+func (s clients) AnyClient(ctx context.Context, id ident.ClientID) (oauth.Registered, error) {
+	g := s.db.read.WithContext(ctx)
+	return oneClient(g, g.Where("id = ?", string(id)))
+}
+
+func (s clients) Client(ctx context.Context, t ident.Tenant, id ident.ClientID) (oauth.Registered, error) {
+	g := s.db.read.WithContext(ctx)
+	return oneClient(g, g.Where("org_id = ? AND id = ?", string(t.Org()), string(id)))
+}
+
+func (s clients) Clients(ctx context.Context, t ident.Tenant, p ident.Page) ([]oauth.Registered, error) {
+	g := s.db.read.WithContext(ctx)
+	q := g.Where("org_id = ?", string(t.Org()))
+	if p.Before != "" {
+		q = q.Where("id < ?", p.Before)
+	}
+	var rows []clientRow
+	if err := q.Order("id DESC").Limit(p.Limit).Find(&rows).Error; err != nil {
+		return nil, unavailable(err)
+	}
+	return withClientSecrets(g, rows)
+}
+
+func (t *tx) LockClient(tenant ident.Tenant, id ident.ClientID) (oauth.Registered, error) {
+	q := t.g.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate})
+	return oneClient(t.g, q.Where("org_id = ? AND id = ?", string(tenant.Org()), string(id)))
+}
+
+func (t *tx) InsertClient(c oauth.Registered) error {
+	row := clientRowOf(c)
+	if err := t.g.Create(&row).Error; err != nil {
+		return conflict(err)
+	}
+	return t.PutClientSecrets(c.ID, c.Secrets)
+}
+
+func (t *tx) UpdateClient(c oauth.Registered) error {
+	r := clientRowOf(c)
+	return unavailable(t.g.Model(&clientRow{}).Where("id = ?", r.ID).Updates(map[string]any{
+		"name": r.Name, "status": r.Status, "grants": r.Grants, "scopes": r.Scopes,
+		"redirect_uris": r.Redirects, "post_logout_redirect_uris": r.PostLogout, "backchannel_logout_uri": r.Backchannel,
+		"jwks": r.JWKS, "jwks_uri": r.JWKSURI,
+	}).Error)
+}
+
+func (t *tx) PutClientSecrets(id ident.ClientID, secrets []oauth.ClientSecret) error {
+	if err := t.g.Where("client_id = ?", string(id)).Delete(&clientSecretRow{}).Error; err != nil {
+		return unavailable(err)
+	}
+	if len(secrets) == 0 {
+		return nil
+	}
+	rows := make([]clientSecretRow, len(secrets))
+	for i, s := range secrets {
+		rows[i] = clientSecretRow{Client: string(id), Digest: s.Digest, Sealed: s.Sealed, Created: micros(s.CreatedAt), Until: micros(s.ValidUntil)}
+	}
+	return unavailable(t.g.Create(&rows).Error)
+}
+
+func (t *tx) DeleteClient(id ident.ClientID) error {
+	// Its secrets go with it, by their foreign key.
+	return unavailable(t.g.Where("id = ?", string(id)).Delete(&clientRow{}).Error)
+}
+
+// oneClient reads the client that q finds, and its secrets through g.
+func oneClient(g, q *gorm.DB) (oauth.Registered, error) {
+	var r clientRow
+	if err := q.Take(&r).Error; err != nil {
+		return oauth.Registered{}, notFound(err)
+	}
+	found, err := withClientSecrets(g, []clientRow{r})
+	if err != nil {
+		return oauth.Registered{}, err
+	}
+	return found[0], nil
+}
+
+func withClientSecrets(g *gorm.DB, rows []clientRow) ([]oauth.Registered, error) {
+	if len(rows) == 0 {
+		return nil, nil
+	}
+	found := make([]oauth.Registered, len(rows))
+	at := make(map[string]int, len(rows))
+	ids := make([]string, len(rows))
+	for i, r := range rows {
+		found[i], at[r.ID], ids[i] = r.domain(), i, r.ID
+	}
+	var secrets []clientSecretRow
+	// The current secret has no end, which is 0 and so comes first.
+	if err := g.Where("client_id IN ?", ids).Order("client_id, valid_until").Find(&secrets).Error; err != nil {
+		return nil, unavailable(err)
+	}
+	for _, r := range secrets {
+		c := &found[at[r.Client]]
+		c.Secrets = append(c.Secrets, r.domain())
+	}
+	return found, nil
+}
