@@ -34,6 +34,30 @@ func (c counters) inc(values ...string) {
 	c.vec.WithLabelValues(bounded(c.labels, values)...).Inc()
 }
 
+// gauges is a family of gauges with closed labels.
+type gauges struct {
+	vec    *prometheus.GaugeVec
+	labels []label
+}
+
+func newGauges(name, help string, labels ...label) gauges {
+	return gauges{prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, names(labels)), labels}
+}
+
+// register registers the family with every series at zero.
+func (g gauges) register(r *prometheus.Registry) {
+	r.MustRegister(g.vec)
+	g.replace(nil)
+}
+
+// replace sets every series: those that now does not name, to zero. It is for
+// families of one label.
+func (g gauges) replace(now map[string]int) {
+	for _, values := range combinations(g.labels) {
+		g.vec.WithLabelValues(values...).Set(float64(now[values[0]]))
+	}
+}
+
 // durations is a family of histograms in seconds with closed labels.
 type durations struct {
 	vec    *prometheus.HistogramVec

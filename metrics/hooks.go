@@ -41,6 +41,9 @@ func (s *Set) Refreshed(result string) { s.credentials.refreshes.inc(result) }
 // APIKeyVerified counts an API key that was presented.
 func (s *Set) APIKeyVerified(result string) { s.credentials.apiKeys.inc(result) }
 
+// LockedNow sets how many login counters are locked, by scope.
+func (s *Set) LockedNow(scopes map[string]int) { s.credentials.lockedNow.replace(scopes) }
+
 // RotationDue sets how many API keys are older than the rotation interval.
 func (s *Set) RotationDue(keys int) { s.credentials.rotationDue.Set(float64(keys)) }
 

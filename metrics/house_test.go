@@ -79,6 +79,12 @@ func TestAHouseCountsWhatHappened(t *testing.T) {
 	}
 	c.TryLogin("nobody@example.com", "wrong").Expect(http.StatusLocked)
 	expect(`tokenhouse_lockouts_total{scope="pair"}`, 1)
+	if err := h.House().Tend(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	expect(`tokenhouse_lockouts_active{scope="pair"}`, 1)
+	expect(`tokenhouse_lockouts_active{scope="pool"}`, 0)
+	promtool(t, string(h.OpsClient().Get("/metrics").Expect(http.StatusOK).Body))
 	expect(`tokenhouse_login_attempts_total{method="password",result="failure"}`, 6)
 	expect(`tokenhouse_login_attempts_total{method="password",result="refused"}`, 1)
 

@@ -45,6 +45,7 @@ type Set struct {
 type credentialMetrics struct {
 	logins        counters
 	lockouts      counters
+	lockedNow     gauges
 	issued        counters
 	verifications counters
 	refreshes     counters
@@ -93,6 +94,8 @@ func newCredentialMetrics(r *prometheus.Registry) credentialMetrics {
 			label{"method", loginMethods}, label{"result", loginResults}),
 		lockouts: newCounters("tokenhouse_lockouts_total", "Login counters that reached their limit, by what they count.",
 			label{"scope", lockoutScopes}),
+		lockedNow: newGauges("tokenhouse_lockouts_active", "Login counters that are locked now, by what they count; of the whole deployment.",
+			label{"scope", lockoutScopes}),
 		issued: newCounters("tokenhouse_tokens_issued_total", "Tokens issued, by grant and kind.",
 			label{"grant", grants}, label{"kind", tokenKinds}),
 		verifications: newCounters("tokenhouse_token_verifications_total", "Credentials presented to this server, by kind and result.",
@@ -115,6 +118,7 @@ func newCredentialMetrics(r *prometheus.Registry) credentialMetrics {
 	for _, c := range []counters{m.logins, m.lockouts, m.issued, m.verifications, m.refreshes, m.apiKeys} {
 		c.register(r)
 	}
+	m.lockedNow.register(r)
 	r.MustRegister(m.rotationDue, m.hashing, m.hashWait, m.propagation)
 	return m
 }

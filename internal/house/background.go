@@ -10,6 +10,7 @@ import (
 // How often the work in the background is done.
 const (
 	flushEvery   = 5 * time.Second
+	lockedEvery  = 15 * time.Second
 	cleanupEvery = time.Minute
 	dueEvery     = 10 * time.Minute
 )
@@ -22,6 +23,7 @@ func (h *House) Run(ctx context.Context) {
 	var all sync.WaitGroup
 	all.Go(func() { h.Feed.Run(ctx) })
 	all.Go(func() { h.every(ctx, flushEvery, "the use of API keys could not be stored", h.APIKeys.Flush) })
+	all.Go(func() { h.every(ctx, lockedEvery, "locked logins could not be counted", h.countLocked) })
 	all.Go(func() { h.every(ctx, cleanupEvery, "expired rows could not be removed", h.cleanup) })
 	all.Go(func() { h.every(ctx, dueEvery, "keys that are due for rotation could not be marked", h.markDue) })
 	all.Wait()
@@ -29,7 +31,7 @@ func (h *House) Run(ctx context.Context) {
 
 // Tend does everything once that Run does again and again.
 func (h *House) Tend(ctx context.Context) error {
-	return errors.Join(h.Feed.Poll(ctx), h.APIKeys.Flush(ctx), h.cleanup(ctx), h.markDue(ctx))
+	return errors.Join(h.Feed.Poll(ctx), h.APIKeys.Flush(ctx), h.countLocked(ctx), h.cleanup(ctx), h.markDue(ctx))
 }
 
 // every does work at once and then at each interval. What fails is logged and
@@ -73,4 +75,17 @@ func (h *House) markDue(ctx context.Context) error {
 		h.Metrics.RotationDue(due)
 	}
 	return err
+}
+
+func (h *House) countLocked(ctx context.Context) error {
+	locked, err := h.DB.Logins().LockedNow(ctx, h.env.Now())
+	if err != nil {
+		return err
+	}
+	scopes := make(map[string]int, len(locked))
+	for kind, n := range locked {
+		scopes[string(kind)] = n
+	}
+	h.Metrics.LockedNow(scopes)
+	return nil
 }
