@@ -24,6 +24,9 @@ const (
 	Person Kind = "user"
 	// APIKey presented an API key.
 	APIKey Kind = "api_key"
+	// ServiceClient presented an access token that an OAuth client obtained for
+	// itself (RFC 6749 §4.4): no person stands behind it.
+	ServiceClient Kind = "client"
 	// Operator runs the command line beside the database.
 	Operator Kind = "operator"
 )
@@ -37,8 +40,8 @@ type Caller struct {
 	Email       string    // of User, where known
 	Session     SessionID // for Person
 	Key         APIKeyID  // for APIKey
-	Client      ClientID
-	Token       TokenID   // jti, for Person
+	Client      ClientID  // that the access token was issued to; the caller itself for ServiceClient
+	Token       TokenID   // jti, for Person and ServiceClient
 	Permissions scope.Set // effective: concrete permissions, no wildcards needed to use them
 	Origin      Origin
 }
@@ -57,12 +60,17 @@ func (c Caller) May(p scope.Permission) bool { return c.Permissions.Allows(p) }
 // another organisation's rows.
 func (c Caller) Tenant() Tenant { return Tenant{c.Org} }
 
-// ID is the identifier of the principal: the key's for an API key, else the user's.
+// ID is the identifier of the principal: the key's for an API key, the client's
+// for a service client, else the user's.
 func (c Caller) ID() string {
-	if c.Kind == APIKey {
+	switch c.Kind {
+	case APIKey:
 		return string(c.Key)
+	case ServiceClient:
+		return string(c.Client)
+	default:
+		return string(c.User)
 	}
-	return string(c.User)
 }
 
 // Tenant proves that an organisation was derived from a credential.
