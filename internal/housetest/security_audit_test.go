@@ -19,16 +19,19 @@ type witness struct {
 	h       *housetest.Harness
 	worker  housetest.Person
 	session housetest.Session // of the worker
+	owner   *housetest.Client
 	keyID   string
 	key     string
 	seen    int64 // the newest event so far
 }
 
-// admin speaks for the owner; its login is read over.
+// admin speaks for the owner, whose one login is read over.
 func (w *witness) admin(t *testing.T) *housetest.Client {
-	c := w.h.Client().As(w.h.Login(w.h.Admin).Access)
-	w.recorded(t)
-	return c
+	if w.owner == nil {
+		w.owner = w.h.Client().As(w.h.Login(w.h.Admin).Access)
+		w.recorded(t)
+	}
+	return w.owner.For(t)
 }
 
 // as speaks for the worker, in a new session.

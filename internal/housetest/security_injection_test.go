@@ -153,7 +153,7 @@ func TestSQLInAnyParameterIsAValue(t *testing.T) {
 			}
 			values := sqlInjections
 			if slices.Contains(expensive, s.route.path) && s.route.method != "GET" {
-				values = values[:3]
+				values = values[:2]
 			}
 			c := h.Client().As(e.session.Access).From(fmt.Sprintf("10.1.%d.%d", sent/250%250, sent%250))
 			nonsense := s.send(c, "nonsense")
