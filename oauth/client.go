@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tokenhouse/tokenhouse/internal/ident"
+	"github.com/tokenhouse/tokenhouse/internal/scope"
 )
 
 // The clients that are part of tokenhouse: one for each of its login dialects.
@@ -22,6 +23,14 @@ type Client struct {
 	Confidential bool          // has authenticated itself (RFC 6749 §2.1)
 	Grants       []string      // the grant types it may use
 	AccessTTL    time.Duration // how long its access tokens live
+	Org          ident.OrgID   // whose client it is; empty for a first-party one
+	Ceiling      scope.Set     // the most its tokens carry; a first-party one has no such bound
+}
+
+// Client returns the registered client as one that may ask for tokens, which
+// live for ttl. Authenticate it first.
+func (r Registered) Client(ttl time.Duration) Client {
+	return Client{ID: r.ID, Confidential: r.Confidential(), Grants: r.Grants, AccessTTL: ttl, Org: r.Org, Ceiling: r.Permissions()}
 }
 
 // SessionClient returns the first-party client whose access token is the whole

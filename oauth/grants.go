@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tokenhouse/tokenhouse/accounts"
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/internal/secret"
@@ -15,6 +16,7 @@ import (
 var grants = []grant{
 	password,
 	refreshToken,
+	clientCredentials,
 }
 
 // A grant proves who the tokens are for. It never mints: Exchange does, after
@@ -32,6 +34,7 @@ type clientRule int
 const (
 	anyClient clientRule = iota
 	firstPartyOnly
+	confidentialOnly
 )
 
 // earned is what a grant proved, and how it ends.
@@ -42,6 +45,9 @@ type earned struct {
 	refresh        secret.Plain // zero: none is given
 	refreshExpires time.Time
 	device         string // the new device cookie
+	// standing says what the client itself may do, where no user stands behind
+	// the token; user and session are empty then.
+	standing func(context.Context) (accounts.Standing, error)
 
 	// record makes what was earned lasting, once everything else has succeeded,
 	// and returns it with what only then is known.
@@ -60,6 +66,8 @@ func grantFor(typ string, c Client) (grant, error) {
 		return grant{}, fault.New(fault.UnsupportedGrant, "This grant type is not supported.")
 	case grants[i].client == firstPartyOnly && !c.FirstParty:
 		return grant{}, fault.New(fault.UnauthorizedClient, "Only tokenhouse itself may use this grant type.")
+	case grants[i].client == confidentialOnly && !c.Confidential:
+		return grant{}, fault.New(fault.UnauthorizedClient, "Only a client that proves who it is may use this grant type.")
 	case !slices.Contains(c.Grants, typ):
 		return grant{}, fault.New(fault.UnauthorizedClient, "The client may not use this grant type.")
 	}

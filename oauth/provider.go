@@ -79,12 +79,15 @@ type Provider struct {
 	Logins    *accounts.Authenticator
 	Sessions  *tokens.Service
 	Directory *accounts.Directory
+	Clients   ClientSource
 	Minter    *tokens.Minter
 	Now       func() time.Time
 	Random    io.Reader
 	// Observe, where set, is told of every token given out: by which grant, and
 	// whether it is an "access_token" or a "refresh_token".
 	Observe func(grant, kind string)
+	// Usage, where set, tells the audit log of clients that got tokens of their own.
+	Usage *ClientUsage
 }
 
 // Exchange answers a token request (RFC 6749 §3.2) of the authenticated client
@@ -96,7 +99,8 @@ type Provider struct {
 //   - a refused login: the same 3 reads and first commit, then 3 in another;
 //   - a login while locked: 1 read, and 1 statement in 1 commit;
 //   - a refresh that rotates: 1 read, 2 statements in 1 commit (1 of them the
-//     event, once an hour for each session), and the standing.
+//     event, once an hour for each session), and the standing;
+//   - a client's own token: nothing, once the client is in memory.
 func (p *Provider) Exchange(ctx context.Context, typ string, c Client, r Request) (Response, error) {
 	g, err := grantFor(typ, c)
 	if err != nil {
@@ -127,20 +131,21 @@ func (p *Provider) exchange(ctx context.Context, g grant, c Client, r Request, a
 	if err != nil {
 		return Response{}, err
 	}
-	moment := p.Minter.Moment(e.user) // before the standing is read: see tokens.Moment
-	standing, err := p.Directory.Present(ctx, e.user, e.org)
+	subject := e.subject(c)
+	moment := p.Minter.Moment(subject) // before the standing is read: see tokens.Moment
+	standing, err := p.standing(ctx, e, c)
 	if err != nil {
 		return Response{}, e.drop(ctx, err)
 	}
 	if !standing.Active {
 		return Response{}, e.refuse(ctx, standing.Reason)
 	}
-	granted, err := limit(standing.Permissions, asked)
+	granted, err := limit(standing.Permissions, asked, c)
 	if err != nil {
 		return Response{}, e.drop(ctx, err)
 	}
 	access, err := p.Minter.Mint(ctx, tokens.AccessGrant{
-		User: e.user, Org: e.org, Session: e.session, Client: c.ID, Roles: []string{standing.Role}, Permissions: granted, TTL: c.AccessTTL,
+		User: subject, Org: e.org, Session: e.session, Client: c.ID, Roles: rolesOf(standing), Permissions: granted, TTL: c.AccessTTL,
 		Moment: moment,
 	})
 	if err != nil {
@@ -157,12 +162,45 @@ func (p *Provider) exchange(ctx context.Context, g grant, c Client, r Request, a
 	}, nil
 }
 
-// limit returns what a token may carry: all the user's permissions where no
-// scope is asked for, else the part of them that is. Asking for what exceeds
-// the user's standing altogether earns nothing (RFC 6749 §3.3).
-func limit(held, asked scope.Set) (scope.Set, error) {
+// subject is the sub of the token: the user, or the client where the token is
+// its own (RFC 9068 §2.2).
+func (e earned) subject(c Client) ident.UserID {
+	if e.standing != nil {
+		return ident.UserID(c.ID)
+	}
+	return e.user
+}
+
+// standing says what the token may carry at most. A registered client never
+// gets more of a user's permissions than it was registered for.
+func (p *Provider) standing(ctx context.Context, e earned, c Client) (accounts.Standing, error) {
+	if e.standing != nil {
+		return e.standing(ctx)
+	}
+	s, err := p.Directory.Present(ctx, e.user, e.org)
+	if err == nil && !c.FirstParty {
+		s.Permissions = s.Permissions.Meet(c.Ceiling)
+	}
+	return s, err
+}
+
+func rolesOf(s accounts.Standing) []string {
+	if s.Role == "" {
+		return nil
+	}
+	return []string{s.Role}
+}
+
+// limit returns what a token may carry: all that is held where no scope is
+// asked for, else the part of it that is. Asking for what exceeds it altogether
+// earns nothing (RFC 6749 §3.3), and for a client that is not ours neither does
+// asking for more than it: it is never granted less in silence.
+func limit(held, asked scope.Set, c Client) (scope.Set, error) {
 	if len(asked) == 0 {
 		return held, nil
+	}
+	if !c.FirstParty && len(held.Lacks(asked)) > 0 {
+		return nil, invalidScope()
 	}
 	var granted []scope.Permission
 	for _, p := range held {

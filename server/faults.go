@@ -54,6 +54,7 @@ var wires = map[fault.Code]wire{
 	fault.RateLimited: {429, "RATE_LIMITED", "rate limited", "Too many requests", "Slow down.", "slow_down"},
 
 	fault.UnsupportedGrant:   {400, "UNSUPPORTED_GRANT_TYPE", "unsupported grant type", "Unsupported grant type", "This grant type is not supported.", "unsupported_grant_type"},
+	fault.InvalidClient:      {401, "INVALID_CLIENT", "invalid client", "Invalid client", "The client is unknown or did not prove who it is.", "invalid_client"},
 	fault.UnauthorizedClient: {400, "UNAUTHORIZED_CLIENT", "unauthorized client", "Unauthorized client", "The client may not use this grant.", "unauthorized_client"},
 	fault.InvalidScope:       {400, "INVALID_SCOPE", "invalid scope", "Invalid scope", "The scope is unknown or exceeds the grant.", "invalid_scope"},
 }

@@ -43,6 +43,7 @@ type Stores interface {
 	Logins() accounts.LoginStore
 	Exchanges() oauth.Store
 	Clients() oauth.ClientStore
+	ClientAssertions() oauth.AssertionStore
 	SealedSecrets() sealing.SecretStore
 	SigningKeys() signing.Store
 	APIKeys() apikeys.Store

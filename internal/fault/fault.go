@@ -67,6 +67,9 @@ const (
 
 	// UnsupportedGrant is a grant_type we do not have (RFC 6749 §5.2).
 	UnsupportedGrant Code = "unsupported_grant"
+	// InvalidClient is a client that is unknown, disabled or did not prove who it
+	// is; which is never told (RFC 6749 §5.2).
+	InvalidClient Code = "invalid_client"
 	// UnauthorizedClient is a client that may not use this grant (RFC 6749 §5.2).
 	UnauthorizedClient Code = "unauthorized_client"
 	// InvalidScope is a scope that is unknown or exceeds the grant (RFC 6749 §5.2).
@@ -81,7 +84,7 @@ func Codes() []Code {
 		Unauthenticated, InvalidToken, InvalidAPIKey, AmbiguousCredentials, InvalidCredentials, AccountLocked, AccountDisabled,
 		InsufficientPermissions, CrossOrigin, InsecureTransport,
 		NotFound, Conflict, RateLimited,
-		UnsupportedGrant, UnauthorizedClient, InvalidScope,
+		UnsupportedGrant, InvalidClient, UnauthorizedClient, InvalidScope,
 	}
 }
 

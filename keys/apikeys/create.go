@@ -78,6 +78,8 @@ func (s *Service) judgeNew(ctx context.Context, caller ident.Caller, n New, now 
 	switch caller.Kind {
 	case ident.APIKey:
 		k.CreatedBy = Creator{Key: caller.Key}
+	case ident.ServiceClient:
+		return k, fault.New(fault.InsufficientPermissions, "A key belongs to a person; a service client is none.")
 	case ident.Operator:
 		k.Owner = n.Owner
 	}

@@ -1,0 +1,36 @@
+package oauth
+
+import (
+	"context"
+	"errors"
+
+	"github.com/tokenhouse/tokenhouse/internal/fault"
+	"github.com/tokenhouse/tokenhouse/internal/ident"
+	"github.com/tokenhouse/tokenhouse/tokens"
+)
+
+// Revoke ends one of the client's own tokens (RFC 7009 §2.1): with a refresh
+// token its whole session, with an access token that token only. A token that
+// is no good, or not the client's, is left as it is, and that is no failure
+// (RFC 7009 §2.2): the client is rid of it either way, and learns nothing.
+func (i *Inspector) Revoke(ctx context.Context, c Registered, token string, origin ident.Origin) error {
+	var err error
+	if i.Sessions.IsRefreshToken(token) {
+		err = i.Sessions.RevokePresented(ctx, tokens.Presented{Token: token, Client: c.ID, Origin: origin})
+	} else {
+		err = i.revokeAccess(ctx, c, token, origin)
+	}
+	if errors.Is(err, fault.InvalidToken) {
+		return nil
+	}
+	return err
+}
+
+func (i *Inspector) revokeAccess(ctx context.Context, c Registered, token string, origin ident.Origin) error {
+	t, err := i.verify(ctx, token)
+	if err != nil || !owns(c, t) {
+		return err
+	}
+	by := ident.Caller{Kind: ident.ServiceClient, Org: c.Org, Client: c.ID, Session: ident.SessionID(t.SessionID), Origin: origin}
+	return i.Sessions.RevokeAccess(ctx, by, ident.TokenID(t.ID), t.ExpiresAt)
+}
