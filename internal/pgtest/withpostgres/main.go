@@ -40,17 +40,17 @@ func run(args []string) (code int, err error) {
 	}
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	// An interrupt at the terminal reaches the command as well; we outlive it to clean up. Any other end we pass on.
+	// Whoever ends us ends all that the command has started, or it would go on without a database. We outlive it to clean up.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
 	if err := cmd.Start(); err != nil {
 		return 1, err
 	}
 	go func() {
 		for s := range signals {
-			if s != os.Interrupt {
-				_ = cmd.Process.Signal(s) // it may have ended
-			}
+			_ = syscall.Kill(-cmd.Process.Pid, s.(syscall.Signal)) // they may have ended
 		}
 	}()
 	var failed *exec.ExitError

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,6 +40,27 @@ func TestElseAClusterRunsAsLongAsTheCommand(t *testing.T) {
 	}
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
 		t.Errorf("%s is still there: %v", dir, err)
+	}
+}
+
+func TestWhatEndsItEndsAllThatTheCommandStarted(t *testing.T) {
+	t.Setenv(pgtest.EnvServer, "postgres://given")
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	// The grandchild holds the pipe open: its end is the end of the grandchild.
+	stdout := os.Stdout
+	os.Stdout = w
+	defer func() { os.Stdout = stdout }()
+	code, err := run([]string{"sh", "-c", "sleep 600 & kill -TERM $PPID; wait"})
+	if code == 0 || err != nil {
+		t.Errorf("code %d, %v", code, err)
+	}
+	w.Close()
+	if _, err := r.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the grandchild lives: %v", err)
 	}
 }
 
