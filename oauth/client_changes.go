@@ -32,8 +32,11 @@ func (c ClientChange) to(r Registered) Registered {
 	set(&r.Name, c.Name)
 	set(&r.Status, c.Status)
 	set(&r.BackchannelLogoutURI, c.BackchannelLogoutURI)
-	set(&r.JWKS, c.JWKS)
-	set(&r.JWKSURI, c.JWKSURI)
+	if c.JWKS != nil || c.JWKSURI != nil { // the keys are here or there: one replaces the other
+		r.JWKS, r.JWKSURI = nil, ""
+		set(&r.JWKS, c.JWKS)
+		set(&r.JWKSURI, c.JWKSURI)
+	}
 	set(&r.Grants, c.Grants)
 	set(&r.RedirectURIs, c.RedirectURIs)
 	set(&r.PostLogoutRedirectURIs, c.PostLogoutRedirectURIs)

@@ -16,7 +16,7 @@ type route struct {
 	serve        gin.HandlerFunc
 }
 
-// engine builds the router. Read the four tables below to know every URL.
+// engine builds the router. Read the tables below to know every URL.
 func (s *Server) engine() *gin.Engine {
 	gin.SetMode(gin.ReleaseMode) // else it prints to standard output
 	e := gin.New()
@@ -34,7 +34,7 @@ func (s *Server) engine() *gin.Engine {
 
 func (s *Server) routes() []route {
 	var all []route
-	for _, table := range [][]route{s.loginRoutes(), s.apiKeyRoutes(), s.administrationRoutes(), s.publishedRoutes(), s.mountedRoutes()} {
+	for _, table := range [][]route{s.loginRoutes(), s.apiKeyRoutes(), s.clientRoutes(), s.administrationRoutes(), s.publishedRoutes(), s.mountedRoutes()} {
 		all = append(all, table...)
 	}
 	return all
@@ -65,6 +65,17 @@ func (s *Server) apiKeyRoutes() []route {
 		{http.MethodPatch, "/api/v1/api-keys/:id", require(accounts.APIKeysCreate), handle(s, http.StatusOK, s.renameAPIKey)},
 		{http.MethodDelete, "/api/v1/api-keys/:id", require(accounts.APIKeysRevoke), handle(s, http.StatusNoContent, s.revokeAPIKey)},
 		{http.MethodPost, "/api/v1/api-keys/:id/rotate", require(accounts.APIKeysRotate), handle(s, http.StatusOK, s.rotateAPIKey)},
+	}
+}
+
+func (s *Server) clientRoutes() []route {
+	return []route{
+		{http.MethodGet, "/api/v1/clients", require(accounts.ClientsRead), handle(s, http.StatusOK, s.listClients)},
+		{http.MethodPost, "/api/v1/clients", require(accounts.ClientsManage), handle(s, http.StatusCreated, s.createClient)},
+		{http.MethodGet, "/api/v1/clients/:id", require(accounts.ClientsRead), handle(s, http.StatusOK, s.getClient)},
+		{http.MethodPatch, "/api/v1/clients/:id", require(accounts.ClientsManage), handle(s, http.StatusOK, s.updateClient)},
+		{http.MethodDelete, "/api/v1/clients/:id", require(accounts.ClientsManage), handle(s, http.StatusNoContent, s.deleteClient)},
+		{http.MethodPost, "/api/v1/clients/:id/rotate-secret", require(accounts.ClientsManage), handle(s, http.StatusOK, s.rotateClientSecret)},
 	}
 }
 

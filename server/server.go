@@ -43,6 +43,7 @@ type Services struct {
 	Ring      *signing.Ring
 	Feed      *tokens.RevocationFeed
 	OAuth     *oauth.Provider
+	Clients   *oauth.Clients
 	Session   oauth.Client // of POST /auth/login
 	API       oauth.Client // of POST /api/v1/auth/login
 	Audit     audit.Reader

@@ -18,6 +18,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/keys/sealing"
 	"github.com/tokenhouse/tokenhouse/keys/signing"
 	"github.com/tokenhouse/tokenhouse/metrics"
+	"github.com/tokenhouse/tokenhouse/oauth"
 	"github.com/tokenhouse/tokenhouse/storage"
 	"github.com/tokenhouse/tokenhouse/storage/gormstore"
 	"github.com/tokenhouse/tokenhouse/tokens"
@@ -53,6 +54,7 @@ type House struct {
 	Logins    *accounts.Authenticator
 	Sessions  *tokens.Service
 	APIKeys   *apikeys.Service
+	Clients   *oauth.Clients
 	Metrics   *metrics.Set
 
 	conf  Config
@@ -86,6 +88,7 @@ func Open(ctx context.Context, conf Config, env Env) (*House, error) {
 		h.buildAccounts, // people, organisations, roles, logins
 		h.buildTokens,   // sessions, refresh families, revocations
 		h.buildAPIKeys,
+		h.buildClients,
 		h.follow,      // the log of changes, once everyone who listens is there
 		h.buildServer, // HTTP on top of everything
 	} {
@@ -198,6 +201,14 @@ func (h *House) buildAPIKeys(context.Context) error {
 	return nil
 }
 
+func (h *House) buildClients(context.Context) error {
+	h.Clients = &oauth.Clients{
+		Store: h.DB.Clients(), Sealer: h.parts.keeper, Catalogue: h.parts.catalogue, TokenTTL: MaxAccessTTL,
+		Fresh: h.Feed.Fresh, Now: h.env.Now, Random: h.env.Random,
+	}
+	return nil
+}
+
 // follow subscribes everyone who must hear of changes, then starts the feed.
 func (h *House) follow(ctx context.Context) error {
 	for _, s := range []changes.Subscriber{
@@ -205,6 +216,7 @@ func (h *House) follow(ctx context.Context) error {
 		h.parts.revoked,
 		h.Directory,
 		h.APIKeys,
+		h.Clients,
 		h.Ring,
 	} {
 		h.Feed.Subscribe(s)

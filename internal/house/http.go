@@ -48,7 +48,7 @@ func (h *House) buildServer(context.Context) error {
 		},
 		Services: server.Services{
 			People: h.People, Logins: h.Logins, Directory: h.Directory, Sessions: h.Sessions, APIKeys: h.APIKeys,
-			Ring: h.Ring, Feed: h.parts.revoked, OAuth: provider,
+			Ring: h.Ring, Feed: h.parts.revoked, OAuth: provider, Clients: h.Clients,
 			Session: oauth.SessionClient(h.conf.Tokens.SessionTTL), API: oauth.APIClient(h.conf.Tokens.AccessTTL),
 			Audit: h.DB.Audit(), Recorder: h.DB.Recorder(),
 		},
