@@ -129,7 +129,7 @@ func TestTokensVerifyOffline(t *testing.T) {
 	})
 }
 
-// SEC-WEB-17, SEC-OAU-37, FLT-CLU-02: a session ends after its idle time and, used
+// SEC-WEB-17, SEC-OAU-37: a session ends after its idle time and, used
 // or not, after its absolute time; a clock that jumps back prolongs neither.
 func TestSessionsEndInTime(t *testing.T) {
 	housetest.Both(t, housetest.Options{}, func(t *testing.T, h *housetest.Harness) {
