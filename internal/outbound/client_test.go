@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -212,7 +213,9 @@ func TestBodiesAreBounded(t *testing.T) {
 	var size int
 	var announce bool
 	web.serve("client.example", here, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if !announce {
+		if announce {
+			w.Header().Set("Content-Length", strconv.Itoa(size))
+		} else {
 			w.(http.Flusher).Flush()
 		}
 		_, _ = io.WriteString(w, strings.Repeat("x", size))
@@ -226,6 +229,9 @@ func TestBodiesAreBounded(t *testing.T) {
 			size = row.size
 			res, err := c.Do(t.Context(), outbound.Request{URL: "https://client.example/", MaxBytes: row.limit})
 			fails(t, err, row.want)
+			if announced := err != nil && strings.Contains(err.Error(), "announces"); announced != (announce && row.want != nil) {
+				t.Errorf("a long body is refused before it is read only where its length is announced: %v", err)
+			}
 			if err == nil && len(res.Body) != size {
 				t.Errorf("%d bytes of %d", len(res.Body), size)
 			}
