@@ -10,6 +10,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/internal/scope"
+	"github.com/tokenhouse/tokenhouse/oauth"
 	"github.com/tokenhouse/tokenhouse/tokens"
 	"github.com/tokenhouse/tokenhouse/tokens/verify"
 )
@@ -77,8 +78,8 @@ func bearer(header string) (string, error) {
 	if token == "" {
 		return "", fault.New(fault.Unauthenticated, "The Authorization header has no token.")
 	}
-	for _, c := range []byte(token) {
-		if !token68(c) {
+	for i := range len(token) {
+		if !token68[token[i]] {
 			return "", fault.New(fault.InvalidToken, "The token has characters that no token has.")
 		}
 	}
@@ -86,9 +87,12 @@ func bearer(header string) (string, error) {
 }
 
 // token68 is the alphabet of RFC 9110 §11.2.
-func token68(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-._~+/=", c) >= 0
-}
+var token68 = func() (in [256]bool) {
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=") {
+		in[c] = true
+	}
+	return in
+}()
 
 // authenticate establishes who is asking.
 func (s *Server) authenticate(r *http.Request) (ident.Caller, error) {
@@ -120,6 +124,9 @@ func (s *Server) verifyToken(ctx context.Context, token string) (ident.Caller, e
 	if err != nil {
 		return ident.Caller{}, refusal(err)
 	}
+	if c.Subject == c.ClientID {
+		return s.serviceClient(ctx, c)
+	}
 	caller := ident.Caller{
 		Kind: ident.Person, Org: ident.OrgID(c.OrgID), User: ident.UserID(c.Subject), Session: ident.SessionID(c.SessionID),
 		Client: ident.ClientID(c.ClientID), Token: ident.TokenID(c.ID), Permissions: make(scope.Set, len(c.Permissions)),
@@ -142,6 +149,33 @@ func (s *Server) verifyToken(ctx context.Context, token string) (ident.Caller, e
 	return caller, nil
 }
 
+// serviceClient is the caller of a token that a client obtained for itself. Its
+// sub is no user's, so no right of any user is looked up (SEC-JWT-38), and what
+// it may do is no more than the client is registered for now.
+func (s *Server) serviceClient(ctx context.Context, c verify.Claims) (ident.Caller, error) {
+	caller := ident.Caller{
+		Kind: ident.ServiceClient, Org: ident.OrgID(c.OrgID), Client: ident.ClientID(c.ClientID), Token: ident.TokenID(c.ID),
+	}
+	id := tokens.AccessID{Token: caller.Token, User: ident.UserID(c.Subject), IssuedAt: c.IssuedAt}
+	if err := s.Services.Sessions.Check(ctx, id); err != nil {
+		return ident.Caller{}, err
+	}
+	r, err := s.Services.Clients.Lookup(ctx, caller.Client)
+	if err != nil && !errors.Is(err, fault.NotFound) {
+		return ident.Caller{}, err
+	}
+	if err != nil || c.SessionID != "" || !r.Active() || r.Org != caller.Org || !r.MayUse(oauth.GrantClientCredentials) {
+		return ident.Caller{}, fault.New(fault.InvalidToken, verify.ErrRevoked.Detail).Because(verify.ErrRevoked.Reason)
+	}
+	most := r.Permissions()
+	for _, name := range c.Permissions {
+		if p := scope.Permission(name); most.Allows(p) {
+			caller.Permissions = append(caller.Permissions, p)
+		}
+	}
+	return caller, nil
+}
+
 // refusal is the fault that a refusal of the verifier is.
 func refusal(err error) error {
 	v := (*verify.Error)(nil)
@@ -157,10 +191,10 @@ func refusal(err error) error {
 
 // result is the label of a verification: bounded, and never from the request.
 func result(err error) string {
-	f := fault.Of(err)
-	switch {
-	case err == nil:
+	if err == nil {
 		return "ok"
+	}
+	switch f := fault.Of(err); {
 	case f.Code == fault.Unavailable || f.Code == fault.Internal:
 		return "unavailable"
 	case reasonTexts[f.Reason] != "":

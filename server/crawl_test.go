@@ -128,10 +128,24 @@ func TestNoReplyMayBeKept(t *testing.T) {
 			if a.status >= 500 {
 				t.Errorf("%s %s: %d %s", c.method, c.template, a.status, a.body)
 			}
-			if a.status >= 400 {
+			switch {
+			case a.status >= 400 && strings.HasPrefix(c.path, "/oauth2/"):
+				checkOAuthFailure(t, c.method+" "+c.template, a)
+			case a.status >= 400:
 				checkProblem(t, c.method+" "+c.template, a)
 			}
 		}
+	}
+}
+
+// checkOAuthFailure holds a refusal of an OAuth endpoint to RFC 6749 §5.2.
+func checkOAuthFailure(t *testing.T, what string, a answer) {
+	t.Helper()
+	if a.header.Get("Content-Type") != "application/json" || a.text("error") == "" || a.text("error_description") == "" || a.text("request_id") == "" {
+		t.Errorf("%s: %v %s", what, a.header, a.body)
+	}
+	if challenged := strings.HasPrefix(a.header.Get("WWW-Authenticate"), "Basic "); challenged != (a.status == 401) {
+		t.Errorf("%s: %d with the challenge %q", what, a.status, a.header.Get("WWW-Authenticate"))
 	}
 }
 

@@ -77,9 +77,16 @@ func TestMetadataPromisesOnlyWhatExists(t *testing.T) {
 			t.Errorf("%s leads elsewhere: %s", name, s)
 			continue
 		}
+		if strings.HasPrefix(path, "/oauth2/") {
+			checkOAuthFailure(t, name, g.want(g.do("POST", path, "x=y", "Content-Type", "application/x-www-form-urlencoded"), 401))
+			continue
+		}
 		g.want(g.do("GET", path, ""), 200)
 	}
-	for _, missing := range []string{"authorization_endpoint", "token_endpoint", "userinfo_endpoint"} {
+	if grants, _ := json.Marshal(a.json["grant_types_supported"]); string(grants) != `["refresh_token","client_credentials"]` {
+		t.Errorf("the grants promised are %s", grants)
+	}
+	for _, missing := range []string{"authorization_endpoint", "userinfo_endpoint"} {
 		if _, ok := a.json[missing]; ok {
 			t.Errorf("%s is promised", missing)
 		}

@@ -10,7 +10,7 @@ import (
 // profile is what a credential stands for.
 type profile struct {
 	Type             ident.Kind      `json:"type"` // "user" or "api_key"
-	ID               ident.UserID    `json:"id"`   // the person, or the owner of the key
+	ID               string          `json:"id"`   // the person, or the owner of the key
 	Email            string          `json:"email"`
 	Name             string          `json:"name"`
 	Role             string          `json:"role"`
@@ -23,15 +23,27 @@ type profile struct {
 
 // me serves GET /api/v1/me.
 func (s *Server) me(ctx context.Context, caller ident.Caller, _ none) (profile, error) {
+	if caller.Kind == ident.ServiceClient {
+		return s.serviceProfile(ctx, caller)
+	}
 	standing, err := s.Services.Directory.Standing(ctx, caller.User, caller.Org)
 	if err != nil {
 		return profile{}, err
 	}
 	return profile{
-		Type: caller.Kind, ID: caller.User, Email: standing.Email, Name: standing.Name, Role: standing.Role,
+		Type: caller.Kind, ID: string(caller.User), Email: standing.Email, Name: standing.Name, Role: standing.Role,
 		Organization: caller.Org, OrganizationName: standing.OrgName, Permissions: caller.Permissions.Strings(),
 		Session: caller.Session, Key: caller.Key,
 	}, nil
+}
+
+// serviceProfile is the profile of a client: it has no e-mail and no role.
+func (s *Server) serviceProfile(ctx context.Context, caller ident.Caller) (profile, error) {
+	r, err := s.Services.Clients.Lookup(ctx, caller.Client)
+	if err != nil {
+		return profile{}, err
+	}
+	return profile{Type: caller.Kind, ID: caller.ID(), Name: r.Name, Organization: caller.Org, Permissions: caller.Permissions.Strings()}, nil
 }
 
 type passwordRequest struct {

@@ -34,7 +34,7 @@ func (s *Server) engine() *gin.Engine {
 
 func (s *Server) routes() []route {
 	var all []route
-	for _, table := range [][]route{s.loginRoutes(), s.apiKeyRoutes(), s.clientRoutes(), s.administrationRoutes(), s.publishedRoutes(), s.mountedRoutes()} {
+	for _, table := range [][]route{s.loginRoutes(), s.oauthRoutes(), s.apiKeyRoutes(), s.clientRoutes(), s.administrationRoutes(), s.publishedRoutes(), s.mountedRoutes()} {
 		all = append(all, table...)
 	}
 	return all
@@ -53,6 +53,15 @@ func (s *Server) loginRoutes() []route {
 		{http.MethodGet, "/api/v1/sessions", self, handle(s, http.StatusOK, s.listSessions)},
 		{http.MethodDelete, "/api/v1/sessions", person, handle(s, http.StatusOK, s.endOtherSessions)},
 		{http.MethodDelete, "/api/v1/sessions/:id", self, handle(s, http.StatusNoContent, s.endASession)},
+	}
+}
+
+// oauthRoutes judge the client themselves: its credentials are part of the form.
+func (s *Server) oauthRoutes() []route {
+	return []route{
+		{http.MethodPost, "/oauth2/token", ownJudge, handleForm(s, s.grantToken)},
+		{http.MethodPost, "/oauth2/introspect", ownJudge, handleForm(s, s.introspect)},
+		{http.MethodPost, "/oauth2/revoke", ownJudge, handleForm(s, s.revoke)},
 	}
 }
 

@@ -97,7 +97,7 @@ func TestPublicRoutes(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
-	if !slices.Equal(judges, []string{"POST /api/v1/auth/logout"}) {
+	if !slices.Equal(judges, []string{"POST /api/v1/auth/logout", "POST /oauth2/token", "POST /oauth2/introspect", "POST /oauth2/revoke"}) {
 		t.Errorf("routes that judge for themselves: %q", judges)
 	}
 }

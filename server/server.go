@@ -43,6 +43,8 @@ type Services struct {
 	Ring      *signing.Ring
 	Feed      *tokens.RevocationFeed
 	OAuth     *oauth.Provider
+	Inspector *oauth.Inspector
+	Proofs    *oauth.ClientAuthenticator // of registered clients
 	Clients   *oauth.Clients
 	Session   oauth.Client // of POST /auth/login
 	API       oauth.Client // of POST /api/v1/auth/login

@@ -47,7 +47,7 @@ func (s *Server) sessions(ctx context.Context, caller ident.Caller, req sessionL
 	switch req.whose {
 	case "":
 		if caller.Kind != ident.Person {
-			return nil, fault.New(fault.InsufficientPermissions, "An API key has no sessions of its own; ask with user_id.")
+			return nil, fault.New(fault.InsufficientPermissions, "Only a person has sessions of their own; ask with user_id.")
 		}
 		return s.Services.Sessions.Sessions(ctx, caller, req.ask())
 	case everyone:

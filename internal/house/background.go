@@ -15,6 +15,9 @@ const (
 	dueEvery     = 10 * time.Minute
 )
 
+// assertionBatch bounds how many used assertions one statement removes.
+const assertionBatch = 500
+
 // Run follows the log of changes and does the work in the background, until ctx
 // ends. There is no cron job beside it.
 func (h *House) Run(ctx context.Context) {
@@ -24,6 +27,7 @@ func (h *House) Run(ctx context.Context) {
 	all.Go(func() { h.Feed.Run(ctx) })
 	all.Go(func() { h.every(ctx, flushEvery, "the use of API keys could not be stored", h.APIKeys.Flush) })
 	all.Go(func() { h.every(ctx, lockedEvery, "locked logins could not be counted", h.countLocked) })
+	all.Go(func() { h.every(ctx, flushEvery, "the use of clients could not be stored", h.parts.clientUsage.Flush) })
 	all.Go(func() { h.every(ctx, cleanupEvery, "expired rows could not be removed", h.cleanup) })
 	all.Go(func() { h.every(ctx, dueEvery, "keys that are due for rotation could not be marked", h.markDue) })
 	all.Wait()
@@ -31,7 +35,7 @@ func (h *House) Run(ctx context.Context) {
 
 // Tend does everything once that Run does again and again.
 func (h *House) Tend(ctx context.Context) error {
-	return errors.Join(h.Feed.Poll(ctx), h.APIKeys.Flush(ctx), h.countLocked(ctx), h.cleanup(ctx), h.markDue(ctx))
+	return errors.Join(h.Feed.Poll(ctx), h.APIKeys.Flush(ctx), h.parts.clientUsage.Flush(ctx), h.countLocked(ctx), h.cleanup(ctx), h.markDue(ctx))
 }
 
 // every does work at once and then at each interval. What fails is logged and
@@ -60,6 +64,9 @@ func (h *House) cleanup(ctx context.Context) error {
 		_, more, err = h.Logins.Prune(ctx)
 	}
 	now := h.env.Now()
+	for n := assertionBatch; err == nil && n == assertionBatch && ctx.Err() == nil; {
+		n, err = h.DB.ClientAssertions().DeleteExpiredAssertions(ctx, now, assertionBatch)
+	}
 	if err == nil {
 		h.state.cleaned.Store(now.UnixMicro())
 	}

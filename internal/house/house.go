@@ -40,11 +40,16 @@ type Env struct {
 // Build is what runs.
 type Build struct{ Version, Revision string }
 
-// House is a whole token server. Handler and Ops answer HTTP; the services are
-// for the command line and for tests.
-type House struct {
+// Doors are what answers HTTP.
+type Doors struct {
 	Handler http.Handler // public
 	Ops     http.Handler // metrics and health
+}
+
+// House is a whole token server. The services are for the command line and for
+// tests.
+type House struct {
+	Doors
 
 	DB        storage.Backend
 	Feed      *changes.Feed
@@ -72,6 +77,7 @@ type parts struct {
 	hasher      *accounts.Hasher
 	revocations *tokens.Revocations
 	revoked     *tokens.RevocationFeed
+	clientUsage *oauth.ClientUsage
 }
 
 // Open builds the house from the ground up. The database is migrated, and what
@@ -206,6 +212,7 @@ func (h *House) buildClients(context.Context) error {
 		Store: h.DB.Clients(), Sealer: h.parts.keeper, Catalogue: h.parts.catalogue, TokenTTL: MaxAccessTTL,
 		Fresh: h.Feed.Fresh, Now: h.env.Now, Random: h.env.Random,
 	}
+	h.parts.clientUsage = &oauth.ClientUsage{Recorder: h.DB.Recorder(), Now: h.env.Now}
 	return nil
 }
 
@@ -237,7 +244,7 @@ func (h *House) Config() Config { return h.conf }
 func (h *House) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	return errors.Join(h.APIKeys.Close(ctx), h.DB.Close())
+	return errors.Join(h.APIKeys.Close(ctx), h.parts.clientUsage.Flush(ctx), h.DB.Close())
 }
 
 // closeTimeout bounds the last writes.

@@ -38,7 +38,7 @@ func (h *House) buildServer(context.Context) error {
 	}
 	provider := &oauth.Provider{
 		Store: h.DB.Exchanges(), Logins: h.Logins, Sessions: h.Sessions, Directory: h.Directory, Minter: minter,
-		Now: h.env.Now, Random: h.env.Random, Observe: h.Metrics.TokenIssued,
+		Clients: h.Clients, Now: h.env.Now, Random: h.env.Random, Observe: h.Metrics.TokenIssued, Usage: h.parts.clientUsage,
 	}
 	s := &server.Server{
 		Config: server.Config{
@@ -49,6 +49,7 @@ func (h *House) buildServer(context.Context) error {
 		Services: server.Services{
 			People: h.People, Logins: h.Logins, Directory: h.Directory, Sessions: h.Sessions, APIKeys: h.APIKeys,
 			Ring: h.Ring, Feed: h.parts.revoked, OAuth: provider, Clients: h.Clients,
+			Proofs: h.clientProofs(), Inspector: h.inspector(),
 			Session: oauth.SessionClient(h.conf.Tokens.SessionTTL), API: oauth.APIClient(h.conf.Tokens.AccessTTL),
 			Audit: h.DB.Audit(), Recorder: h.DB.Recorder(),
 		},
@@ -74,6 +75,18 @@ func (h *House) verifier() *verify.Verifier {
 		Issuer: h.conf.Issuer, Audience: h.conf.audience(), Keys: verify.Lookup(h.Ring.PublicKey),
 		Revoked: revokedTokens{h.Sessions}, Now: h.env.Now,
 	}
+}
+
+// clientProofs finds out which registered client asks.
+func (h *House) clientProofs() *oauth.ClientAuthenticator {
+	return &oauth.ClientAuthenticator{
+		Clients: h.Clients, Assertions: h.DB.ClientAssertions(), Issuer: h.conf.Issuer, Now: h.env.Now, Usage: h.parts.clientUsage,
+	}
+}
+
+// inspector judges tokens for the clients they were issued to.
+func (h *House) inspector() *oauth.Inspector {
+	return &oauth.Inspector{Tokens: h.verifier(), Sessions: h.Sessions, Directory: h.Directory, Clients: h.Clients, Issuer: h.conf.Issuer}
 }
 
 // mounts are the handlers of other packages under our routes.

@@ -1,0 +1,46 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"github.com/tokenhouse/tokenhouse/internal/fault"
+	"github.com/tokenhouse/tokenhouse/oauth"
+)
+
+// grantReply is a successful token response (RFC 6749 §5.1).
+type grantReply struct {
+	AccessToken  string `json:"access_token"`
+	TokenType    string `json:"token_type"`
+	ExpiresIn    int64  `json:"expires_in"` // seconds
+	RefreshToken string `json:"refresh_token,omitempty"`
+	Scope        string `json:"scope"`
+}
+
+// client finds out which registered client sent the form.
+func (s *Server) client(ctx context.Context, f form) (oauth.Registered, error) {
+	return s.Services.Proofs.Authenticate(ctx, oauth.ClientProof{Authorization: f.authorization, Params: f.params, Origin: f.origin})
+}
+
+// grantToken serves POST /oauth2/token (RFC 6749 §3.2).
+func (s *Server) grantToken(ctx context.Context, f form) (grantReply, error) {
+	registered, err := s.client(ctx, f)
+	if err != nil {
+		return grantReply{}, err
+	}
+	typ := f.params["grant_type"]
+	if typ == "" {
+		return grantReply{}, fault.New(fault.Malformed, "The parameter grant_type is required.")
+	}
+	if typ == oauth.GrantRefreshToken && f.params["refresh_token"] == "" {
+		return grantReply{}, fault.New(fault.Malformed, "The parameter refresh_token is required.")
+	}
+	got, err := s.Services.OAuth.Exchange(ctx, typ, registered.Client(s.Config.AccessTTL), oauth.Request{Params: f.params, Origin: f.origin})
+	if err != nil {
+		return grantReply{}, err
+	}
+	return grantReply{
+		AccessToken: got.Access.Reveal(), TokenType: "Bearer", ExpiresIn: int64(got.ExpiresAt.Sub(got.IssuedAt) / time.Second),
+		RefreshToken: got.Refresh.Reveal(), Scope: got.Permissions.String(),
+	}, nil
+}
