@@ -21,20 +21,22 @@ const (
 
 // publicKey is a JSON Web Key, as far as it is checked (RFC 7517 §4, RFC 7518 §6).
 type publicKey struct {
-	Type     string `json:"kty"`
-	Use      string `json:"use"`
-	ID       string `json:"kid"`
-	Curve    string `json:"crv"`
-	X        string `json:"x"`
-	Y        string `json:"y"`
-	Modulus  string `json:"n"`
-	Exponent string `json:"e"`
-	Private  string `json:"d"`
-	Prime    string `json:"p"`
-	Secret   string `json:"k"`
+	Type     string   `json:"kty"`
+	Use      string   `json:"use"`
+	Ops      []string `json:"key_ops"`
+	Alg      string   `json:"alg"`
+	ID       string   `json:"kid"`
+	Curve    string   `json:"crv"`
+	X        string   `json:"x"`
+	Y        string   `json:"y"`
+	Modulus  string   `json:"n"`
+	Exponent string   `json:"e"`
+	Private  string   `json:"d"`
+	Prime    string   `json:"p"`
+	Secret   string   `json:"k"`
 }
 
-var errKeySet = errors.New(`must be a JWK Set: {"keys": [...]} (RFC 7517 §5)`)
+var errKeySet = errors.New(`must be a JWK Set, {"keys": [...]} (RFC 7517 §5), whose keys have kty, use, key_ops, alg, kid and crv, x, y, n or e only`)
 
 // checkKeySet accepts a JWK Set of 1 to 10 public keys that can check
 // signatures: RSA of 2048 bits and more, P-256, P-384, P-521 and Ed25519.
@@ -43,6 +45,7 @@ func checkKeySet(set []byte) error {
 		Keys []publicKey `json:"keys"`
 	}
 	d := json.NewDecoder(bytes.NewReader(set))
+	d.DisallowUnknownFields()
 	if err := d.Decode(&doc); err != nil {
 		return errKeySet
 	}
