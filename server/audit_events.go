@@ -11,46 +11,6 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 )
 
-// auditEvent is one line of the audit log.
-type auditEvent struct {
-	Seq     int64          `json:"seq"`
-	ID      ident.EventID  `json:"id"`
-	Time    timestamp      `json:"time"`
-	Event   audit.Name     `json:"event"`
-	Code    string         `json:"code"`
-	Outcome audit.Outcome  `json:"outcome"`
-	Reason  string         `json:"reason"`
-	Actor   audit.Actor    `json:"actor"`
-	Targets []audit.Target `json:"targets"`
-	auditOrigin
-	SessionID ident.SessionID   `json:"session_id"`
-	KeyID     ident.APIKeyID    `json:"key_id"`
-	OrgID     ident.OrgID       `json:"org_id"`
-	Meta      map[string]string `json:"meta"`
-}
-
-// auditOrigin is where the request of an event came from.
-type auditOrigin struct {
-	IP        string          `json:"ip"`
-	UserAgent string          `json:"user_agent"`
-	RequestID ident.RequestID `json:"request_id"`
-}
-
-func auditEventOf(e audit.Event) auditEvent {
-	out := auditEvent{
-		Seq: e.Seq, ID: e.ID, Time: timestamp{e.Time}, Event: e.Name, Code: e.Name.Code(), Outcome: e.Outcome, Reason: e.Reason,
-		Actor: e.Actor, Targets: e.Targets, SessionID: e.Session, KeyID: e.Key, OrgID: e.Org, Meta: e.Meta,
-		auditOrigin: auditOrigin{IP: addressText(e.Origin.IP), UserAgent: e.Origin.UserAgent, RequestID: e.Origin.Request},
-	}
-	if out.Targets == nil {
-		out.Targets = []audit.Target{}
-	}
-	if out.Meta == nil {
-		out.Meta = map[string]string{}
-	}
-	return out
-}
-
 type auditList struct {
 	pageRequest
 	filter audit.Filter
@@ -116,10 +76,10 @@ func (r *auditList) narrow(given map[string]string) error {
 }
 
 // listAuditEvents serves GET /api/v1/audit-events and its alias /api/v1/audit.
-func (s *Server) listAuditEvents(ctx context.Context, caller ident.Caller, req auditList) (page[auditEvent], error) {
+func (s *Server) listAuditEvents(ctx context.Context, caller ident.Caller, req auditList) (page[audit.Line], error) {
 	found, err := s.Services.Audit.Events(ctx, caller.Tenant(), req.filter, req.seq, req.ask().Limit)
 	if err != nil {
-		return page[auditEvent]{}, err
+		return page[audit.Line]{}, err
 	}
-	return paged(s, req.pageRequest, found, func(e audit.Event) string { return strconv.FormatInt(e.Seq, 10) }, auditEventOf), nil
+	return paged(s, req.pageRequest, found, func(e audit.Event) string { return strconv.FormatInt(e.Seq, 10) }, audit.LineOf), nil
 }

@@ -6,12 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tokenhouse/tokenhouse/audit"
-	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/storage"
 )
 
@@ -35,46 +33,6 @@ give the last one to --after to go on from there.`,
 	return group("audit", "Read the audit log", export)
 }
 
-// eventView is an event as it is exported.
-type eventView struct {
-	Seq     int64          `json:"seq"`
-	ID      ident.EventID  `json:"id"`
-	Time    string         `json:"time"`
-	Event   audit.Name     `json:"event"`
-	Code    string         `json:"code"`
-	Outcome audit.Outcome  `json:"outcome"`
-	Reason  string         `json:"reason,omitempty"`
-	Actor   audit.Actor    `json:"actor"`
-	Targets []audit.Target `json:"targets"`
-	originView
-	Session ident.SessionID   `json:"session_id,omitempty"`
-	Key     ident.APIKeyID    `json:"key_id,omitempty"`
-	Org     ident.OrgID       `json:"org_id,omitempty"`
-	Meta    map[string]string `json:"meta,omitempty"`
-}
-
-// originView is where the request came from.
-type originView struct {
-	IP        string          `json:"ip,omitempty"`
-	UserAgent string          `json:"user_agent,omitempty"`
-	Request   ident.RequestID `json:"request_id,omitempty"`
-}
-
-func eventViewOf(e audit.Event) eventView {
-	v := eventView{
-		Seq: e.Seq, ID: e.ID, Time: e.Time.UTC().Format(time.RFC3339Nano), Event: e.Name, Code: e.Name.Code(), Outcome: e.Outcome, Reason: e.Reason,
-		Actor: e.Actor, Targets: e.Targets, originView: originView{UserAgent: e.Origin.UserAgent, Request: e.Origin.Request},
-		Session: e.Session, Key: e.Key, Org: e.Org, Meta: e.Meta,
-	}
-	if v.Targets == nil {
-		v.Targets = []audit.Target{}
-	}
-	if e.Origin.IP.IsValid() {
-		v.IP = e.Origin.IP.String()
-	}
-	return v
-}
-
 func (p *process) exportAudit(ctx context.Context, db storage.Backend, after int64) error {
 	switch n, err := pending(ctx, db); {
 	case err != nil:
@@ -92,7 +50,7 @@ func (p *process) exportAudit(ctx context.Context, db storage.Backend, after int
 			return errors.Join(err, out.Flush())
 		}
 		for _, e := range events {
-			if err := lines.Encode(eventViewOf(e)); err != nil {
+			if err := lines.Encode(audit.LineOf(e)); err != nil {
 				return err
 			}
 			after = e.Seq

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -33,14 +32,14 @@ const (
 // again and again under load. Whatever it acknowledged is true afterwards, and
 // a client whose reply was lost goes on with what it has.
 func TestAKilledServerKeepsWhatItAcknowledged(t *testing.T) {
-	binary := buildServer(t)
+	binary := shipped(t)
 	for name, url := range map[string]func(*testing.T) string{
 		"SQLite":     func(t *testing.T) string { return "sqlite://" + filepath.Join(t.TempDir(), "crash.db") },
 		"PostgreSQL": func(t *testing.T) string { return pgtest.URL(t) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			v := &victim{t: t, binary: binary, database: url(t), dir: t.TempDir(), listen: loopbackAddress(t), ops: loopbackAddress(t)}
+			v := &victim{t: t, binary: binary, database: url(t), dir: t.TempDir(), listen: vacant(t), ops: vacant(t)}
 			v.enlist()
 			acknowledged := &ledger{}
 			for round := range crashes {
@@ -57,28 +56,6 @@ func TestAKilledServerKeepsWhatItAcknowledged(t *testing.T) {
 			}
 		})
 	}
-}
-
-// buildServer builds the binary as it is shipped.
-func buildServer(t *testing.T) string {
-	t.Helper()
-	binary := filepath.Join(t.TempDir(), "tokenhouse")
-	build := exec.Command("go", "build", "-tags", "nomsgpack", "-o", binary, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	return binary
-}
-
-func loopbackAddress(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 // victim is a server that is killed and started again on the same database.

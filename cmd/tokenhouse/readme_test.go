@@ -44,7 +44,7 @@ func TestTheReadmeListsEverySetting(t *testing.T) {
 
 // O44: the first tour works as it is printed, in a plain shell.
 func TestTheReadmesFirstTourWorks(t *testing.T) {
-	v := &victim{t: t, binary: buildServer(t), dir: t.TempDir(), listen: loopbackAddress(t), ops: loopbackAddress(t), demo: true}
+	v := &victim{t: t, binary: shipped(t), dir: t.TempDir(), listen: vacant(t), ops: vacant(t), demo: true}
 	v.database = "sqlite://" + filepath.Join(v.dir, "tour.db")
 	v.start()
 	defer v.kill()
