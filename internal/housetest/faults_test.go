@@ -76,6 +76,21 @@ var operations = []operation{
 		id, _ := h.Client().As(s.Access).CreateKey("k", "agents:read")
 		return remove("/api/v1/api-keys/"+id, s.Access)
 	}, http.StatusNoContent},
+	{"register a client", func(h *housetest.Harness, p housetest.Person) func(*housetest.Client) housetest.Reply {
+		return post("/api/v1/clients", h.Login(p).Access, worker)
+	}, http.StatusCreated},
+	{"disable a client", func(h *housetest.Harness, p housetest.Person) func(*housetest.Client) housetest.Reply {
+		s := h.Login(p)
+		return patch("/api/v1/clients/"+register(h, s), s.Access, map[string]string{"status": "disabled"})
+	}, http.StatusOK},
+	{"rotate a client's secret", func(h *housetest.Harness, p housetest.Person) func(*housetest.Client) housetest.Reply {
+		s := h.Login(p)
+		return post("/api/v1/clients/"+register(h, s)+"/rotate-secret", s.Access, map[string]string{"grace": "1h"})
+	}, http.StatusOK},
+	{"delete a client", func(h *housetest.Harness, p housetest.Person) func(*housetest.Client) housetest.Reply {
+		s := h.Login(p)
+		return remove("/api/v1/clients/"+register(h, s), s.Access)
+	}, http.StatusNoContent},
 	{"create a user", func(h *housetest.Harness, p housetest.Person) func(*housetest.Client) housetest.Reply {
 		return post("/api/v1/users", h.Login(p).Access, map[string]string{"email": "second@example.org", "name": "Second", "role": "viewer", "password": "a long enough sentence for one"})
 	}, http.StatusCreated},
@@ -102,6 +117,14 @@ var operations = []operation{
 	{"rename the organisation", func(h *housetest.Harness, p housetest.Person) func(*housetest.Client) housetest.Reply {
 		return patch("/api/v1/organizations/"+string(p.Org), h.Login(p).Access, map[string]string{"name": "Renamed"})
 	}, http.StatusOK},
+}
+
+// worker is a client that acts for itself.
+var worker = map[string]any{"name": "worker", "grants": []string{"client_credentials"}, "scopes": []string{"agents:read"}}
+
+// register makes a client and returns its id.
+func register(h *housetest.Harness, s housetest.Session) string {
+	return h.Client().As(s.Access).Post("/api/v1/clients", worker).Expect(http.StatusCreated).Text("client_id")
 }
 
 func post(path, access string, body any) func(*housetest.Client) housetest.Reply {
