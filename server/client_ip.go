@@ -44,13 +44,14 @@ func (p proxies) clientIP(r *http.Request) netip.Addr {
 // trusted proxy which says so in X-Forwarded-Proto. The right-most value is the
 // one our own peer wrote.
 func (p proxies) overTLS(r *http.Request) bool {
-	if r.TLS != nil {
-		return true
+	sent := r.Header.Values("X-Forwarded-Proto")
+	if r.TLS != nil || len(sent) == 0 {
+		return r.TLS != nil
 	}
 	if peer, ok := hop(r.RemoteAddr); !ok || !p.trusts(peer) {
 		return false
 	}
-	values := strings.Split(strings.Join(r.Header.Values("X-Forwarded-Proto"), ","), ",")
+	values := strings.Split(strings.Join(sent, ","), ",")
 	return strings.EqualFold(strings.TrimSpace(values[len(values)-1]), "https")
 }
 

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 )
@@ -141,9 +142,16 @@ func conformObject(t reflect.Type, path string, v any, refused *[]fault.Field) {
 	}
 }
 
+// membersOf remembers what members returned: reflection over a struct's tags
+// costs more than decoding a refresh.
+var membersOf sync.Map // of map[string]reflect.Type, by reflect.Type
+
 // members returns the JSON members of a request struct by name. Embedded
-// structs without a name lend theirs.
+// structs without a name lend theirs. The map is shared: it must not be changed.
 func members(t reflect.Type) map[string]reflect.Type {
+	if known, ok := membersOf.Load(t); ok {
+		return known.(map[string]reflect.Type)
+	}
 	out := map[string]reflect.Type{}
 	for f := range t.Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
@@ -154,5 +162,6 @@ func members(t reflect.Type) map[string]reflect.Type {
 			out[name] = f.Type
 		}
 	}
+	membersOf.Store(t, out)
 	return out
 }

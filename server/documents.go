@@ -46,9 +46,11 @@ func publish(s *Server, get func(context.Context) (document, error)) gin.Handler
 			return
 		}
 		h := c.Writer.Header()
-		h.Set("Cache-Control", "public, max-age="+strconv.Itoa(int(d.maxAge/time.Second)))
-		h.Set("ETag", d.etag)
-		h.Set("Access-Control-Allow-Origin", "*")
+		setAll(h,
+			field{"Cache-Control", "public, max-age=" + strconv.Itoa(int(d.maxAge/time.Second))},
+			field{"Etag", d.etag},
+			field{"Access-Control-Allow-Origin", "*"},
+		)
 		h.Del("Access-Control-Allow-Credentials")
 		if d.policy != "" {
 			h.Set("Content-Security-Policy", d.policy)
@@ -58,8 +60,7 @@ func publish(s *Server, get func(context.Context) (document, error)) gin.Handler
 			c.Writer.WriteHeaderNow()
 			return
 		}
-		h.Set("Content-Type", d.kind)
-		h.Set("Content-Length", strconv.Itoa(len(d.body)))
+		setAll(h, field{"Content-Type", d.kind}, field{"Content-Length", strconv.Itoa(len(d.body))})
 		c.Status(http.StatusOK)
 		_, _ = c.Writer.Write(d.body) // the client may be gone
 	}

@@ -87,8 +87,7 @@ func (s *Server) answer(c *gin.Context, status int, resp any) {
 		s.fail(c.Writer, c.Request, err)
 		return
 	}
-	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	setAll(h, field{"Content-Type", "application/json"}, field{"Content-Length", strconv.Itoa(len(body))})
 	c.Status(status)
 	_, _ = c.Writer.Write(body) // the client may be gone
 }

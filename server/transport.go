@@ -2,6 +2,7 @@ package server
 
 import (
 	"log/slog"
+	"maps"
 	"net/http"
 	"path"
 	"strings"
@@ -32,23 +33,27 @@ func HTTPServer(h http.Handler, log *slog.Logger) *http.Server {
 // hsts leaves subdomains out: what runs there is not ours to decide.
 const hsts = "max-age=63072000"
 
+// everyReply is shared by all replies: its values are replaced, never changed.
+var everyReply = http.Header{
+	"Cache-Control":           {"no-store"},
+	"X-Content-Type-Options":  {"nosniff"},
+	"X-Frame-Options":         {"DENY"},
+	"Referrer-Policy":         {"same-origin"},
+	"Content-Security-Policy": {"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"},
+}
+
 // protect sets the headers that every reply has, and answers nothing over
 // cleartext where the issuer is https (O38). What a reply carries is stored
 // nowhere unless its handler says otherwise (SEC-OAU-64).
 func (s *Server) protect(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Cache-Control", "no-store")
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("X-Frame-Options", "DENY")
-		h.Set("Referrer-Policy", "same-origin")
-		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+		maps.Copy(w.Header(), everyReply)
 		if s.origins.https {
 			if !inboundOf(r.Context()).secure {
 				s.fail(w, r, fault.New(fault.InsecureTransport, "This service answers over https only."))
 				return
 			}
-			h.Set("Strict-Transport-Security", hsts)
+			w.Header().Set("Strict-Transport-Security", hsts)
 		}
 		if !canonical(r) {
 			s.fail(w, r, fault.NotFound)

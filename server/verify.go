@@ -67,9 +67,11 @@ func (s *Server) verify(ctx context.Context, caller ident.Caller, req forwardReq
 type identity struct{ caller ident.Caller }
 
 func (i identity) head(_ *Server, h http.Header) {
-	h.Set("X-Auth-User", string(i.caller.User))
-	h.Set("X-Auth-Email", headerText(i.caller.Email))
-	h.Set("X-Auth-Org", string(i.caller.Org))
-	h.Set("X-Auth-Key", string(i.caller.Key))
-	h.Set("X-Auth-Permissions", i.caller.Permissions.String())
+	setAll(h,
+		field{"X-Auth-User", string(i.caller.User)},
+		field{"X-Auth-Email", headerText(i.caller.Email)},
+		field{"X-Auth-Org", string(i.caller.Org)},
+		field{"X-Auth-Key", string(i.caller.Key)},
+		field{"X-Auth-Permissions", i.caller.Permissions.String()},
+	)
 }

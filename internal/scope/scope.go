@@ -135,4 +135,18 @@ func (s Set) Strings() []string {
 }
 
 // String joins the members with spaces (RFC 6749 §3.3).
-func (s Set) String() string { return strings.Join(s.Strings(), " ") }
+func (s Set) String() string {
+	size := len(s)
+	for _, p := range s {
+		size += len(p)
+	}
+	var out strings.Builder
+	out.Grow(size)
+	for i, p := range s {
+		if i > 0 {
+			out.WriteByte(' ')
+		}
+		out.WriteString(string(p))
+	}
+	return out.String()
+}

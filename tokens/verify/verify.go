@@ -145,8 +145,7 @@ func (v *Verifier) authentic(ctx context.Context, token string) (Claims, error) 
 	if len(token) > MaxTokenSize {
 		return Claims{}, ErrInvalid.because("the token is longer than %d bytes", MaxTokenSize)
 	}
-	seen, known := v.memory.recall(token)
-	if known {
+	if seen := v.memory.recall(token); seen != nil {
 		// The key may have been withdrawn since.
 		if key, err := v.Keys.Key(ctx, seen.kid); err == nil && sameKey(key, seen.key) {
 			return seen.claims, nil
@@ -167,7 +166,7 @@ func (v *Verifier) authentic(ctx context.Context, token string) (Claims, error) 
 	if err != nil {
 		return Claims{}, err
 	}
-	v.memory.remember(token, remembered{claims: c, kid: e.kid, key: key})
+	v.memory.remember(token, &remembered{claims: c, kid: e.kid, key: key})
 	return c, nil
 }
 
