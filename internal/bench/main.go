@@ -11,7 +11,9 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"regexp"
 	"runtime"
+	"runtime/pprof"
 	"time"
 )
 
@@ -21,8 +23,15 @@ func main() {
 	workers := flag.Int("workers", 8, "how many clients ask at once")
 	each := flag.Duration("for", 3*time.Second, "how long each figure is measured")
 	soak := flag.Duration("soak", 0, "instead, keep the server under load for so long and print its memory")
+	only := flag.String("only", "", "measure only operations whose name matches this regular expression")
+	profile := flag.String("cpuprofile", "", "write CPU profiles of the operations to this file, with the name of the database appended")
 	flag.Parse()
-	b := bench{workers: *workers, each: *each}
+	pattern, err := regexp.Compile(*only)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench: -only:", err)
+		os.Exit(2)
+	}
+	b := bench{workers: *workers, each: *each, only: pattern, profile: *profile}
 	run := b.run
 	if *soak > 0 {
 		run = func(ctx context.Context) error { return b.soak(ctx, *soak) }
@@ -36,6 +45,8 @@ func main() {
 type bench struct {
 	workers int
 	each    time.Duration
+	only    *regexp.Regexp // names of operations
+	profile string         // file for a CPU profile; none where empty
 	dir     string
 }
 
@@ -85,6 +96,24 @@ func (b bench) commits(ctx context.Context, url string) (figure, error) {
 	return postgresCommits(ctx, url, b.workers, b.each)
 }
 
+// profiled starts the CPU profile of one database's operations.
+func (b bench) profiled(backend string) (stop func(), err error) {
+	if b.profile == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(b.profile + "." + backend)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, err
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		_ = f.Close() // the profiler has written what it could
+	}, nil
+}
+
 // ours prints the server's figures on one database, each beside the limit that
 // binds it.
 func (b bench) ours(ctx context.Context, url string, l limits) error {
@@ -94,6 +123,11 @@ func (b bench) ours(ctx context.Context, url string, l limits) error {
 	}
 	defer s.stop()
 	fmt.Printf("\ntokenhouse on %s\n", backendOf(url))
+	stop, err := b.profiled(backendOf(url))
+	if err != nil {
+		return err
+	}
+	defer stop()
 	for _, m := range []struct {
 		name  string
 		op    operation
@@ -105,6 +139,9 @@ func (b bench) ours(ctx context.Context, url string, l limits) error {
 		{"verify an API key", s.opAPIKey, l.plain},
 		{"JWKS", s.opJWKS, l.plain},
 	} {
+		if !b.only.MatchString(m.name) {
+			continue
+		}
 		cost, err := s.cost(m.op)
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -16,6 +17,7 @@ type figure struct {
 	name     string
 	perSec   float64
 	p50, p99 time.Duration
+	cpu      time.Duration // of this process for one operation, load generator included
 	failures int64
 	last     error
 }
@@ -23,15 +25,28 @@ type figure struct {
 // measure runs op with so many workers for so long, after a short warm-up.
 func measure(name string, workers int, d time.Duration, op operation) figure {
 	_, _, _, _ = spin(workers, min(d/5, 500*time.Millisecond), op)
+	before := cpuTime()
 	took, elapsed, failures, last := spin(workers, d, op)
+	used := cpuTime() - before
 	f := figure{name: name, failures: failures, last: last}
 	if len(took) == 0 {
 		return f
 	}
 	slices.Sort(took)
 	f.perSec = float64(len(took)) / elapsed.Seconds()
+	f.cpu = used / time.Duration(len(took))
 	f.p50, f.p99 = took[len(took)/2], took[len(took)*99/100]
 	return f
+}
+
+// cpuTime is the processor time that this process has used: user and system,
+// all threads. Unlike the clock it hardly moves when others load the machine.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func spin(workers int, d time.Duration, op operation) (took []time.Duration, elapsed time.Duration, failed int64, last error) {
@@ -65,7 +80,7 @@ func spin(workers int, d time.Duration, op operation) (took []time.Duration, ela
 
 // row prints a figure beside the limit it is compared with.
 func (f figure) row(limit *figure) string {
-	s := fmt.Sprintf("  %-34s %10.0f /s   p50 %9s   p99 %9s", f.name, f.perSec, short(f.p50), short(f.p99))
+	s := fmt.Sprintf("  %-34s %10.0f /s   p50 %9s   p99 %9s   CPU %9s", f.name, f.perSec, short(f.p50), short(f.p99), short(f.cpu))
 	if limit != nil && limit.perSec > 0 {
 		s += fmt.Sprintf("   %5.2f of %s", f.perSec/limit.perSec, limit.name)
 	}
