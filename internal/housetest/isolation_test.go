@@ -3,6 +3,7 @@ package housetest_test
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -98,6 +99,12 @@ func bodies(victim estate) map[string]map[string]any {
 func TestNoRouteCrossesOrganisations(t *testing.T) {
 	housetest.Both(t, housetest.Options{}, func(t *testing.T, h *housetest.Harness) {
 		victim, intruder := settle(h, "victim"), settle(h, "intruder")
+		owner := h.Client().As(intruder.session.Access)
+		var everything []string
+		for _, p := range owner.Get("/api/v1/me").Expect(http.StatusOK).List("permissions") {
+			everything = append(everything, p.(string))
+		}
+		robot := enrol(owner, everything, nil)
 		before := victim.view(h.Client())
 		routes := routesOf(h.Client())
 		if len(routes) < 45 {
@@ -110,12 +117,17 @@ func TestNoRouteCrossesOrganisations(t *testing.T) {
 		}{
 			{"session", func() *housetest.Client { return h.Client().As(h.Login(intruder.owner).Access) }},
 			{"API key", func() *housetest.Client { return h.Client().WithKey(intruder.key) }},
+			{"service client", func() *housetest.Client { return h.Client().As(robot.token(h.Client())) }},
 		} {
 			for _, r := range routes {
 				t.Run(credential.name+" "+r.method+" "+r.path, func(t *testing.T) {
 					for _, path := range r.aimedAt(victim) {
 						c := credential.as().For(t)
-						reply, err := c.Try(r.method, path, r.body(victim))
+						body := r.body(victim)
+						if strings.HasPrefix(path, "/oauth2/") {
+							c, path, body = robot.by(h.Client().For(t)).With("Content-Type", "application/x-www-form-urlencoded"), r.path, r.form(victim)
+						}
+						reply, err := c.Try(r.method, path, body)
 						if err != nil {
 							t.Fatal(err)
 						}
@@ -124,7 +136,7 @@ func TestNoRouteCrossesOrganisations(t *testing.T) {
 							t.Errorf("%s", reply)
 						}
 						// What the intruder asked with is no secret to the intruder.
-						known := path + fmt.Sprint(r.body(victim))
+						known := path + fmt.Sprint(body)
 						for _, s := range victim.secrets {
 							if strings.Contains(string(reply.Body), s) && !strings.Contains(known, s) && !r.auditsOwnAttempts() {
 								t.Errorf("%s shows %s", reply, s)
@@ -194,6 +206,15 @@ func (d described) aimedAt(victim estate) []string {
 		out = append(out, d.path[:start]+id+d.path[end+1:]+query)
 	}
 	return out
+}
+
+// form asks an OAuth endpoint for the other organisation's tokens: a confidential
+// client of the intruder's sends it.
+func (d described) form(victim estate) string {
+	return url.Values{
+		"grant_type": {"refresh_token"}, "refresh_token": {victim.session.Refresh}, "token": {victim.session.Access},
+		"organization_id": {victim.ids[0]}, "org_id": {victim.ids[0]},
+	}.Encode()
 }
 
 func (d described) body(victim estate) any {
