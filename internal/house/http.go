@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tokenhouse/tokenhouse/internal/fault"
+	"github.com/tokenhouse/tokenhouse/internal/outbound"
 	"github.com/tokenhouse/tokenhouse/keys/sealing"
 	"github.com/tokenhouse/tokenhouse/oauth"
 	"github.com/tokenhouse/tokenhouse/server"
@@ -81,7 +82,17 @@ func (h *House) verifier() *verify.Verifier {
 func (h *House) clientProofs() *oauth.ClientAuthenticator {
 	return &oauth.ClientAuthenticator{
 		Clients: h.Clients, Assertions: h.DB.ClientAssertions(), Issuer: h.conf.Issuer, Now: h.env.Now, Usage: h.parts.clientUsage,
+		RemoteKeys: &outbound.KeyCache{Client: h.outbound(), Now: h.env.Now, Logger: h.env.Logger},
 	}
+}
+
+// outbound asks the servers that clients name. In development, where we are on
+// this machine only, they may be too.
+func (h *House) outbound() *outbound.Client {
+	if h.conf.Development() {
+		return &outbound.Client{Networks: outbound.Loopback()}
+	}
+	return &outbound.Client{}
 }
 
 // inspector judges tokens for the clients they were issued to.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -242,5 +243,46 @@ func TestAssertionsSignedWithTheSecret(t *testing.T) {
 		present(h.Client(), k.sign(t, nil)).Expect(http.StatusOK)
 		h.Advance(61 * time.Second)
 		refused(t, present(h.Client(), k.sign(t, nil)), 401, "invalid_client")
+	})
+}
+
+// A client publishes its keys at an address of its own; one that it rotates in
+// counts from then on, and while the address is out of reach the known one does.
+func TestAssertionsByPublishedKeys(t *testing.T) {
+	housetest.Both(t, housetest.Options{}, func(t *testing.T, h *housetest.Harness) {
+		var set atomic.Value
+		var down atomic.Bool
+		publish := func(kid string, key *ecdsa.PrivateKey) {
+			b, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: kid, Algorithm: "ES256", Use: "sig"}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			set.Store(b)
+		}
+		site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if down.Load() {
+				w.WriteHeader(http.StatusInternalServerError)
+				return
+			}
+			w.Header().Set("Content-Type", "application/jwk-set+json")
+			_, _ = w.Write(set.Load().([]byte)) // the server may be gone
+		}))
+		defer site.Close()
+		admin := h.Client().As(h.Login(h.Admin).Access)
+		c := enrol(admin, []string{"agents:read"}, map[string]any{"auth_method": "private_key_jwt", "jwks_uri": site.URL + "/keys"})
+		first, second := newKey(t), newKey(t)
+		old := &keyHolder{serviceClient: c, alg: jose.ES256, key: jose.JSONWebKey{Key: first, KeyID: "a"}, issuer: h.Config.Issuer, clock: h.Clock}
+		next := &keyHolder{serviceClient: c, alg: jose.ES256, key: jose.JSONWebKey{Key: second, KeyID: "b"}, issuer: h.Config.Issuer, clock: h.Clock}
+		next.last.Store(1000)
+		publish("a", first)
+		present(h.Client(), old.sign(t, nil)).Expect(http.StatusOK)
+		refused(t, present(h.Client(), next.sign(t, nil)), 401, "invalid_client")
+		publish("b", second)
+		h.Advance(time.Minute)
+		present(h.Client(), next.sign(t, nil)).Expect(http.StatusOK)
+		refused(t, present(h.Client(), old.sign(t, nil)), 401, "invalid_client")
+		down.Store(true)
+		h.Advance(10 * time.Minute)
+		present(h.Client(), next.sign(t, nil)).Expect(http.StatusOK)
 	})
 }

@@ -35,6 +35,7 @@ var suites = []struct {
 	{"clients: reading", clientReading},
 	{"clients: pages", clientPages},
 	{"clients: writing", clientWriting},
+	{"client assertions", clientAssertions},
 	{"sessions", sessionStore},
 	{"sessions: endings", sessionEndings},
 	{"sessions: cleaning up", sessionCleanup},
