@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 )
 
@@ -22,7 +24,7 @@ func newClient(workers int) client {
 // request is one call of the API.
 type request struct {
 	method, url string
-	body        any // JSON, where not nil
+	body        any // JSON, where neither nil nor url.Values: a form
 	header      map[string]string
 }
 
@@ -32,8 +34,13 @@ func (c client) expect(status int, r request) error { return c.into(status, r, n
 // into is expect and decodes the reply.
 func (c client) into(status int, r request, reply any) error {
 	var body io.Reader
-	if r.body != nil {
-		b, err := json.Marshal(r.body)
+	kind := "application/json"
+	switch content := r.body.(type) {
+	case nil:
+	case url.Values:
+		kind, body = "application/x-www-form-urlencoded", strings.NewReader(content.Encode())
+	default:
+		b, err := json.Marshal(content)
 		if err != nil {
 			return err
 		}
@@ -44,7 +51,7 @@ func (c client) into(status int, r request, reply any) error {
 		return err
 	}
 	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Content-Type", kind)
 	}
 	for k, v := range r.header {
 		req.Header.Set(k, v)

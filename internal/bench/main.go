@@ -137,6 +137,8 @@ func (b bench) ours(ctx context.Context, url string, l limits) error {
 		{"refresh (each one rotates)", s.opRefresh, l.commits},
 		{"verify an access token", s.opToken, l.plain},
 		{"verify an API key", s.opAPIKey, l.plain},
+		{"client credentials", s.opClientCredentials, l.plain},
+		{"introspect an access token", s.opIntrospect, l.plain},
 		{"JWKS", s.opJWKS, l.plain},
 	} {
 		if !b.only.MatchString(m.name) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -29,7 +30,15 @@ type subject struct {
 	counted  *statements
 	sessions []session // one for each worker
 	apiKey   string
+	robot    robot
 	stop     func()
+}
+
+// robot is a service client with a token of its own.
+type robot struct {
+	ID     string `json:"client_id"`
+	Secret string `json:"client_secret"`
+	Access string `json:"access_token"`
 }
 
 type session struct {
@@ -132,7 +141,22 @@ func (s *subject) populate(ctx context.Context, workers int) error {
 		body: map[string]any{"name": "bench", "permissions": []string{"incidents:read"}},
 	}, &made)
 	s.apiKey = made.APIKey
-	return err
+	if err != nil {
+		return err
+	}
+	err = s.client.into(http.StatusCreated, request{
+		method: "POST", url: s.url + "/api/v1/clients", header: bearer(s.sessions[0].Access),
+		body: map[string]any{"name": "bench", "auth_method": "client_secret_post", "grants": []string{"client_credentials"}, "scopes": []string{"incidents:read"}},
+	}, &s.robot)
+	if err != nil {
+		return err
+	}
+	return s.client.into(http.StatusOK, s.asRobot("/oauth2/token", "grant_type", "client_credentials"), &s.robot)
+}
+
+// asRobot is a request of the service client with one parameter.
+func (s *subject) asRobot(path, name, value string) request {
+	return request{method: "POST", url: s.url + path, body: url.Values{"client_id": {s.robot.ID}, "client_secret": {s.robot.Secret}, name: {value}}}
 }
 
 func bearer(token string) map[string]string {
@@ -166,6 +190,19 @@ func (s *subject) opToken(w int) error {
 
 func (s *subject) opAPIKey(int) error {
 	return s.client.expect(http.StatusOK, request{method: "GET", url: s.url + "/api/v1/auth/verify", header: map[string]string{"X-API-Key": s.apiKey}})
+}
+
+func (s *subject) opClientCredentials(int) error {
+	return s.client.expect(http.StatusOK, s.asRobot("/oauth2/token", "grant_type", "client_credentials"))
+}
+
+func (s *subject) opIntrospect(int) error {
+	var answer struct{ Active bool }
+	err := s.client.into(http.StatusOK, s.asRobot("/oauth2/introspect", "token", s.robot.Access), &answer)
+	if err == nil && !answer.Active {
+		return fmt.Errorf("the token is not active")
+	}
+	return err
 }
 
 func (s *subject) opJWKS(int) error {
