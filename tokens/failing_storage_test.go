@@ -51,6 +51,13 @@ func newBench(t *testing.T) *bench {
 	b.user = ident.NewUserID(b.now, rand.Reader)
 	err = db.Accounts().InTx(t.Context(), func(tx accounts.Tx) error {
 		_, err := tx.InsertUser(accounts.User{ID: b.user, Email: "a@example.com", Canonical: "a@example.com", Status: accounts.Active, CreatedAt: b.now})
+		if err != nil {
+			return err
+		}
+		if _, err := tx.InsertOrg(accounts.Org{ID: "org_1", Name: "One", Slug: "one", Status: accounts.Active, CreatedAt: b.now}); err != nil {
+			return err
+		}
+		_, err = tx.InsertMembership(accounts.Membership{User: b.user, Org: "org_1", Role: "owner", CreatedAt: b.now})
 		return err
 	})
 	if err != nil {
