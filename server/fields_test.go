@@ -35,7 +35,7 @@ func TestRepliesDoNotChangeWhatTheyShare(t *testing.T) {
 		w.WriteHeader(http.StatusNoContent)
 	}))
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 	if got := w.Header().Get("Cache-Control"); got != "public" || len(w.Header().Values("X-Frame-Options")) != 2 {
 		t.Errorf("the handler did not have its way: %v", w.Header())
 	}

@@ -19,9 +19,9 @@ const staleness = 10 * time.Second
 
 // holdings are credentials in every state that matters when the database is away.
 type holdings struct {
-	live, gone, ended     housetest.Session // ended before the cut, gone during it
-	liveKey, key, oldKey  string
-	goneKeyID, goneAccess string
+	live, gone, ended    housetest.Session // ended before the cut, gone during it
+	liveKey, key, oldKey string
+	goneKeyID            string
 }
 
 // hold makes the credentials, uses each at every replica, and ends the first of them.

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -257,34 +258,38 @@ func everything(t *testing.T, db *sql.DB) string {
 	}
 	var out strings.Builder
 	for _, table := range tables {
-		rs, err := db.QueryContext(context.Background(), "SELECT * FROM "+table)
-		if err != nil {
-			t.Fatal(err)
-		}
-		names, err := rs.Columns()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for rs.Next() {
-			values, into := make([]sql.RawBytes, len(names)), make([]any, len(names))
-			for i := range values {
-				into[i] = &values[i]
-			}
-			if err := rs.Scan(into...); err != nil {
-				t.Fatal(err)
-			}
-			for i, v := range values {
-				fmt.Fprintf(&out, "%s.%s=%s\n", table, names[i], v)
-			}
-		}
-		if err := rs.Err(); err != nil {
-			t.Fatal(err)
-		}
-		if err := rs.Close(); err != nil {
-			t.Fatal(err)
-		}
+		cells(t, db, table, &out)
 	}
 	return out.String()
+}
+
+// cells writes every value of a table as text.
+func cells(t *testing.T, db *sql.DB, table string, out io.Writer) {
+	t.Helper()
+	rs, err := db.QueryContext(context.Background(), "SELECT * FROM "+table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rs.Close()
+	names, err := rs.Columns()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rs.Next() {
+		values, into := make([]sql.RawBytes, len(names)), make([]any, len(names))
+		for i := range values {
+			into[i] = &values[i]
+		}
+		if err := rs.Scan(into...); err != nil {
+			t.Fatal(err)
+		}
+		for i, v := range values {
+			fmt.Fprintf(out, "%s.%s=%s\n", table, names[i], v)
+		}
+	}
+	if err := rs.Err(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // files is what lies in a directory: the database with its journal, pages that

@@ -236,7 +236,7 @@ func TestClientsThatHangUpLeaveNothing(t *testing.T) {
 		for i := range 400 {
 			all.Go(func() {
 				ctx, cancel := context.WithCancel(context.Background())
-				req, err := http.NewRequestWithContext(ctx, "POST", h.Replicas[0].URL+"/api/v1/api-keys",
+				req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.Replicas[0].URL+"/api/v1/api-keys",
 					strings.NewReader(fmt.Sprintf(`{"name":"k%d","permissions":["agents:read"]}`, i)))
 				if err != nil {
 					t.Error(err)
