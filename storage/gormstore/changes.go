@@ -68,7 +68,7 @@ func (l changeLog) now(ctx context.Context) (changes.Cursor, error) {
 	var c changes.Cursor
 	query := "SELECT COALESCE(MAX(seq), 0) AS seq, '' AS mid FROM changes"
 	if l.db.read.Name() == "postgres" {
-		query = "SELECT 0 AS seq, pg_snapshot_xmin(pg_current_snapshot())::text AS mid"
+		query = "SELECT 0 AS seq, pg_current_snapshot()::text AS mid"
 	}
 	err := l.db.read.WithContext(ctx).Raw(query).Scan(&c).Error
 	return c, err
@@ -86,20 +86,20 @@ func (l changeLog) Since(ctx context.Context, c changes.Cursor) ([]changes.Chang
 	return domainChanges(rows), c, unavailable(err)
 }
 
-// sincePostgres follows transaction ids, because sequence numbers are given out
-// in another order than transactions commit. Every transaction below the
-// snapshot's xmin has ended, so what it wrote was seen by this or an earlier
-// call; the others are looked at again next time.
+// sincePostgres asks what the last call's snapshot could not see, because
+// sequence numbers are given out in another order than transactions commit. A
+// transaction that stays open for long, in whatever database of the server,
+// neither hides a change nor has it told again.
 func (l changeLog) sincePostgres(ctx context.Context, c changes.Cursor) ([]changes.Change, changes.Cursor, error) {
 	var rows []struct {
 		Change changeRow `gorm:"embedded"`
-		Xmin   string
+		Mid    string
 	}
 	err := l.db.read.WithContext(ctx).Raw(`
 		SELECT COALESCE(c.seq, 0) AS seq, COALESCE(c.kind, '') AS kind, COALESCE(c.key, '') AS key,
-		       COALESCE(c.at, 0) AS at, COALESCE(c.until, 0) AS until, s.xmin
-		FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS xmin) s
-		LEFT JOIN changes c ON c.txid >= CAST(CAST(? AS text) AS xid8)
+		       COALESCE(c.at, 0) AS at, COALESCE(c.until, 0) AS until, s.mid
+		FROM (SELECT pg_current_snapshot()::text AS mid, CAST(CAST(? AS text) AS pg_snapshot) AS last) s
+		LEFT JOIN changes c ON c.txid >= pg_snapshot_xmin(s.last) AND NOT pg_visible_in_snapshot(c.txid, s.last)
 		ORDER BY c.seq`, c.Mid).Scan(&rows).Error
 	if err != nil {
 		return nil, c, unavailable(err)
@@ -109,7 +109,7 @@ func (l changeLog) sincePostgres(ctx context.Context, c changes.Cursor) ([]chang
 		if r.Change.Seq != 0 {
 			found = append(found, r.Change)
 		}
-		c.Mid = r.Xmin
+		c.Mid = r.Mid
 	}
 	return domainChanges(found), c, nil
 }

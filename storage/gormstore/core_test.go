@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -215,6 +216,9 @@ func TestAFollowerMissesNoChangeUnderConcurrency(t *testing.T) {
 			}
 			cursor = next
 			for _, c := range cs {
+				if heard[c.Key] {
+					t.Errorf("change %s was told twice", c.Key)
+				}
 				heard[c.Key] = true
 			}
 			if last {
@@ -238,6 +242,53 @@ func TestAFollowerMissesNoChangeUnderConcurrency(t *testing.T) {
 			t.Errorf("revocations that no longer matter are loaded: %d (%v)", len(past), err)
 		}
 	})
+}
+
+// FLT-DB-23: while a transaction stays open, as a long backup of another
+// database of the server does, changes are told once; its own when it commits.
+func TestALongTransactionNeitherHidesNorRepeatsChanges(t *testing.T) {
+	db, err := OpenPostgres(t.Context(), pgtest.URL(t), Options{OnCommit: func([]audit.Event, []changes.Change) {}, Random: rand.Reader})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	if err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, cursor, err := db.Changes().Start(t.Context(), time.Unix(0, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect := func(want ...string) {
+		t.Helper()
+		cs, next, err := db.Changes().Since(t.Context(), cursor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, c := range cs {
+			got = append(got, c.Key)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("told %v, want %v", got, want)
+		}
+		cursor = next
+	}
+	err = db.inTx(t.Context(), func(long *tx) error {
+		// The announcement is in the database before the transaction commits.
+		err := errors.Join(note("long")(long), long.flushChanges())
+		long.changes = nil
+		expect()
+		err = errors.Join(err, db.inTx(t.Context(), note("short")))
+		expect("short")
+		expect()
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect("long")
+	expect()
 }
 
 // A change wakes the followers of other replicas at once on PostgreSQL.
