@@ -31,7 +31,7 @@ type ClientChange struct {
 func (c ClientChange) to(r Registered) Registered {
 	set(&r.Name, c.Name)
 	set(&r.Status, c.Status)
-	set(&r.BackchannelLogoutURI, c.BackchannelLogoutURI)
+	set(&r.Logout.BackchannelURI, c.BackchannelLogoutURI)
 	if c.JWKS != nil || c.JWKSURI != nil { // the keys are here or there: one replaces the other
 		r.JWKS, r.JWKSURI = nil, ""
 		set(&r.JWKS, c.JWKS)
@@ -39,11 +39,11 @@ func (c ClientChange) to(r Registered) Registered {
 	}
 	set(&r.Grants, c.Grants)
 	set(&r.RedirectURIs, c.RedirectURIs)
-	set(&r.PostLogoutRedirectURIs, c.PostLogoutRedirectURIs)
+	set(&r.Logout.RedirectURIs, c.PostLogoutRedirectURIs)
 	set(&r.Scopes, c.Scopes)
 	r.Name = strings.TrimSpace(r.Name)
 	r.Grants, r.Scopes = once(r.Grants), once(r.Scopes)
-	r.RedirectURIs, r.PostLogoutRedirectURIs = once(r.RedirectURIs), once(r.PostLogoutRedirectURIs)
+	r.RedirectURIs, r.Logout.RedirectURIs = once(r.RedirectURIs), once(r.Logout.RedirectURIs)
 	return r
 }
 
@@ -59,8 +59,8 @@ func changed(a, b Registered) []string {
 	for name, same := range map[string]bool{
 		"name": a.Name == b.Name, "status": a.Status == b.Status, "grants": slices.Equal(a.Grants, b.Grants), "scopes": slices.Equal(a.Scopes, b.Scopes),
 		"redirect_uris":             slices.Equal(a.RedirectURIs, b.RedirectURIs),
-		"post_logout_redirect_uris": slices.Equal(a.PostLogoutRedirectURIs, b.PostLogoutRedirectURIs),
-		"backchannel_logout_uri":    a.BackchannelLogoutURI == b.BackchannelLogoutURI,
+		"post_logout_redirect_uris": slices.Equal(a.Logout.RedirectURIs, b.Logout.RedirectURIs),
+		"backchannel_logout_uri":    a.Logout.BackchannelURI == b.Logout.BackchannelURI,
 		"jwks":                      bytes.Equal(a.JWKS, b.JWKS), "jwks_uri": a.JWKSURI == b.JWKSURI,
 	} {
 		if !same {

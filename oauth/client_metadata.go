@@ -50,17 +50,17 @@ func judgeClient(r Registered, all scope.Catalogue) []fault.Field {
 	for i, u := range r.RedirectURIs {
 		refuse(at("redirect_uris", i), redirectTrouble(u))
 	}
-	for i, u := range r.PostLogoutRedirectURIs {
+	for i, u := range r.Logout.RedirectURIs {
 		refuse(at("post_logout_redirect_uris", i), redirectTrouble(u))
 	}
 	if len(r.RedirectURIs) > MaxRedirectURIs {
 		refuse("redirect_uris", fmt.Sprintf("must hold at most %d", MaxRedirectURIs))
 	}
-	if len(r.PostLogoutRedirectURIs) > MaxRedirectURIs {
+	if len(r.Logout.RedirectURIs) > MaxRedirectURIs {
 		refuse("post_logout_redirect_uris", fmt.Sprintf("must hold at most %d", MaxRedirectURIs))
 	}
-	if r.BackchannelLogoutURI != "" {
-		refuse("backchannel_logout_uri", webTrouble(r.BackchannelLogoutURI))
+	if r.Logout.BackchannelURI != "" {
+		refuse("backchannel_logout_uri", webTrouble(r.Logout.BackchannelURI))
 	}
 	out = append(out, judgeGrants(r)...)
 	out = append(out, judgeKeys(r)...)

@@ -105,8 +105,8 @@ func (s *Clients) Create(ctx context.Context, caller ident.Caller, n Registratio
 func (n Registration) client() Registered {
 	r := Registered{
 		Name: strings.TrimSpace(n.Name), AuthMethod: n.AuthMethod, Grants: once(n.Grants), RedirectURIs: once(n.RedirectURIs),
-		PostLogoutRedirectURIs: once(n.PostLogoutRedirectURIs), BackchannelLogoutURI: n.BackchannelLogoutURI,
-		JWKS: n.JWKS, JWKSURI: n.JWKSURI, Scopes: once(n.Scopes), Status: ClientActive,
+		Logout: ClientLogout{RedirectURIs: once(n.PostLogoutRedirectURIs), BackchannelURI: n.BackchannelLogoutURI},
+		JWKS:   n.JWKS, JWKSURI: n.JWKSURI, Scopes: once(n.Scopes), Status: ClientActive,
 	}
 	if r.AuthMethod == "" {
 		r.AuthMethod = AuthSecretBasic

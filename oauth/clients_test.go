@@ -220,7 +220,7 @@ func TestChangingAClient(t *testing.T) {
 
 func same(a, b oauth.Registered) bool {
 	return a.Name == b.Name && a.Status == b.Status && slices.Equal(a.Scopes, b.Scopes) && slices.Equal(a.Grants, b.Grants) && slices.Equal(a.RedirectURIs, b.RedirectURIs) &&
-		a.JWKSURI == b.JWKSURI && a.BackchannelLogoutURI == b.BackchannelLogoutURI && a.AuthMethod == b.AuthMethod && a.Org == b.Org && a.CreatedBy == b.CreatedBy
+		a.JWKSURI == b.JWKSURI && a.Logout.BackchannelURI == b.Logout.BackchannelURI && a.AuthMethod == b.AuthMethod && a.Org == b.Org && a.CreatedBy == b.CreatedBy
 }
 
 // What one process changes, every other knows as soon as it hears; until then

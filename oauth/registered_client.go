@@ -51,21 +51,21 @@ const (
 // Registered is a client of an organisation, as it was registered. What a
 // lookup returns is shared: it is not changed.
 type Registered struct {
-	ID                     ident.ClientID
-	Org                    ident.OrgID
-	Name                   string
-	AuthMethod             AuthMethod
-	Secrets                []ClientSecret // the current one, then the previous one while it is kept: at most two
-	Grants                 []string       // the grant types it may use
-	RedirectURIs           []string       // compared character by character (RFC 9700 §2.1)
-	PostLogoutRedirectURIs []string       // OpenID Connect RP-Initiated Logout 1.0 §3.1
-	BackchannelLogoutURI   string         // OpenID Connect Back-Channel Logout 1.0 §2.2; empty: none
-	JWKS                   []byte         // a JWK Set of public keys (RFC 7517 §5); nil where there is none, or JWKSURI
-	JWKSURI                string         // where the JWK Set is, instead of JWKS
-	Scopes                 []string       // the most it may ask for: permissions without wildcards, and scopes of OpenID Connect
-	Status                 ClientStatus
-	CreatedAt              time.Time
-	CreatedBy              string // the id of the user or key, or "operator"
+	ID           ident.ClientID
+	Org          ident.OrgID
+	Name         string
+	AuthMethod   AuthMethod
+	Secrets      []ClientSecret // the current one, then the previous one while it is kept: at most two
+	Grants       []string       // the grant types it may use
+	RedirectURIs []string       // compared character by character (RFC 9700 §2.1)
+	Logout       ClientLogout
+	JWKS         []byte   // a JWK Set of public keys (RFC 7517 §5); nil where there is none, or JWKSURI
+	JWKSURI      string   // where the JWK Set is, instead of JWKS
+	Scopes       []string // the most it may ask for: permissions without wildcards, and scopes of OpenID Connect
+	Status       ClientStatus
+	CreatedAt    time.Time
+	CreatedBy    string // the id of the user or key, or "operator"
+	Settings     ClientSettings
 }
 
 // ClientSecret is one client_secret, by its digest.

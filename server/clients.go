@@ -36,7 +36,7 @@ type clientSecret struct {
 func clientOf(r oauth.Registered) client {
 	out := client{
 		ID: r.ID, Name: r.Name, AuthMethod: r.AuthMethod, Grants: listed(r.Grants), Scopes: listed(r.Scopes),
-		Redirects: listed(r.RedirectURIs), PostLogout: listed(r.PostLogoutRedirectURIs), Backchannel: orNull(r.BackchannelLogoutURI),
+		Redirects: listed(r.RedirectURIs), PostLogout: listed(r.Logout.RedirectURIs), Backchannel: orNull(r.Logout.BackchannelURI),
 		JWKS: json.RawMessage(r.JWKS), JWKSURI: orNull(r.JWKSURI),
 		Status: r.Status, CreatedAt: timestamp{r.CreatedAt}, CreatedBy: r.CreatedBy, Secrets: make([]clientSecret, len(r.Secrets)),
 	}

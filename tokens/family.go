@@ -21,13 +21,28 @@ type Family struct {
 	CreatedAt   time.Time
 	ExpiresAt   time.Time // the absolute end; no refresh moves it
 	Refreshable bool      // whether refresh tokens were given out at all
-	Ended       Ended
-	Seen        Seen
-	Chain       Chain
-	Holder      Holder
+	// AuthenticatedAt is when the user last proved who they are (auth_time,
+	// OpenID Connect Core 1.0 §2).
+	AuthenticatedAt time.Time
+	Delegation      Delegation
+	Ended           Ended
+	Seen            Seen
+	Chain           Chain
+	Holder          Holder
 	// Version counts the changes of the row, for compare-and-swap. Storage
 	// raises it; nobody else writes it.
 	Version int64
+}
+
+// Delegation is what a family owes to an authorization request: the zero one
+// is a first-party login, or a browser's own session.
+type Delegation struct {
+	// Browser is the session at our own pages in which it was allowed. It ends
+	// with that, unless Offline.
+	Browser ident.SessionID
+	Offline bool // offline_access was granted (OpenID Connect Core 1.0 §11)
+	// Authorization is what was granted, as the oauth package writes it.
+	Authorization string
 }
 
 // Ended says when and why a family was revoked; the zero Ended is a live one.

@@ -43,7 +43,7 @@ func clientRowOf(c oauth.Registered) clientRow {
 	return clientRow{
 		ID: string(c.ID), Org: string(c.Org), Name: c.Name, AuthMethod: string(c.AuthMethod), Status: string(c.Status),
 		Grants: strings.Join(c.Grants, " "), Scopes: strings.Join(c.Scopes, " "),
-		Redirects: strings.Join(c.RedirectURIs, " "), PostLogout: strings.Join(c.PostLogoutRedirectURIs, " "), Backchannel: c.BackchannelLogoutURI,
+		Redirects: strings.Join(c.RedirectURIs, " "), PostLogout: strings.Join(c.Logout.RedirectURIs, " "), Backchannel: c.Logout.BackchannelURI,
 		JWKS: string(c.JWKS), JWKSURI: c.JWKSURI, Created: micros(c.CreatedAt), CreatedBy: c.CreatedBy,
 	}
 }
@@ -52,7 +52,7 @@ func (r clientRow) domain() oauth.Registered {
 	c := oauth.Registered{
 		ID: ident.ClientID(r.ID), Org: ident.OrgID(r.Org), Name: r.Name, AuthMethod: oauth.AuthMethod(r.AuthMethod), Status: oauth.ClientStatus(r.Status),
 		Grants: words(r.Grants), Scopes: words(r.Scopes),
-		RedirectURIs: words(r.Redirects), PostLogoutRedirectURIs: words(r.PostLogout), BackchannelLogoutURI: r.Backchannel,
+		RedirectURIs: words(r.Redirects), Logout: oauth.ClientLogout{RedirectURIs: words(r.PostLogout), BackchannelURI: r.Backchannel},
 		JWKSURI: r.JWKSURI, CreatedAt: timeOf(r.Created), CreatedBy: r.CreatedBy,
 	}
 	if r.JWKS != "" {

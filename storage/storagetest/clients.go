@@ -22,8 +22,8 @@ func clientOf(org ident.OrgID, at time.Time) oauth.Registered {
 			{Digest: []byte{0, 1}, Sealed: []byte{8, 0}, CreatedAt: at.Add(-time.Hour), ValidUntil: at.Add(time.Hour)},
 		},
 		Grants:       []string{"authorization_code", "refresh_token", "client_credentials"},
-		RedirectURIs: []string{"https://a.example/cb?x='", "http://127.0.0.1/cb"}, PostLogoutRedirectURIs: []string{"https://a.example/bye"},
-		BackchannelLogoutURI: "https://a.example/logout", JWKS: []byte(`{"keys":[]}`), JWKSURI: "https://a.example/keys",
+		RedirectURIs: []string{"https://a.example/cb?x='", "http://127.0.0.1/cb"},
+		Logout:       oauth.ClientLogout{RedirectURIs: []string{"https://a.example/bye"}, BackchannelURI: "https://a.example/logout"}, JWKS: []byte(`{"keys":[]}`), JWKSURI: "https://a.example/keys",
 		Scopes: []string{"openid", "agents:read"}, Status: oauth.ClientDisabled, CreatedAt: at, CreatedBy: "user_1",
 	}
 }
