@@ -3,6 +3,7 @@ package oauth
 import (
 	"bytes"
 	"context"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -16,22 +17,21 @@ import (
 
 // ClientChange is what to change of a client. What is nil stays as it is.
 type ClientChange struct {
-	Name                   *string
-	Status                 *ClientStatus
-	Grants                 *[]string
-	RedirectURIs           *[]string
-	PostLogoutRedirectURIs *[]string
-	BackchannelLogoutURI   *string
-	JWKS                   *[]byte
-	JWKSURI                *string
-	Scopes                 *[]string
+	Name         *string
+	Status       *ClientStatus
+	Grants       *[]string
+	RedirectURIs *[]string
+	Logout       func(*ClientLogout) // replaces lists instead of writing to them
+	JWKS         *[]byte
+	JWKSURI      *string
+	Scopes       *[]string
+	Settings     func(*ClientSettings) // as Logout; it cannot change Dynamic
 }
 
 // to returns r as c makes it. The lists of r are not written to.
 func (c ClientChange) to(r Registered) Registered {
 	set(&r.Name, c.Name)
 	set(&r.Status, c.Status)
-	set(&r.Logout.BackchannelURI, c.BackchannelLogoutURI)
 	if c.JWKS != nil || c.JWKSURI != nil { // the keys are here or there: one replaces the other
 		r.JWKS, r.JWKSURI = nil, ""
 		set(&r.JWKS, c.JWKS)
@@ -39,11 +39,16 @@ func (c ClientChange) to(r Registered) Registered {
 	}
 	set(&r.Grants, c.Grants)
 	set(&r.RedirectURIs, c.RedirectURIs)
-	set(&r.Logout.RedirectURIs, c.PostLogoutRedirectURIs)
 	set(&r.Scopes, c.Scopes)
-	r.Name = strings.TrimSpace(r.Name)
-	r.Grants, r.Scopes = once(r.Grants), once(r.Scopes)
-	r.RedirectURIs, r.Logout.RedirectURIs = once(r.RedirectURIs), once(r.Logout.RedirectURIs)
+	if c.Logout != nil {
+		c.Logout(&r.Logout)
+	}
+	if c.Settings != nil {
+		own := r.Settings.Dynamic
+		c.Settings(&r.Settings)
+		r.Settings.Dynamic = own
+	}
+	r.tidy()
 	return r
 }
 
@@ -60,8 +65,10 @@ func changed(a, b Registered) []string {
 		"name": a.Name == b.Name, "status": a.Status == b.Status, "grants": slices.Equal(a.Grants, b.Grants), "scopes": slices.Equal(a.Scopes, b.Scopes),
 		"redirect_uris":             slices.Equal(a.RedirectURIs, b.RedirectURIs),
 		"post_logout_redirect_uris": slices.Equal(a.Logout.RedirectURIs, b.Logout.RedirectURIs),
-		"backchannel_logout_uri":    a.Logout.BackchannelURI == b.Logout.BackchannelURI,
+		"backchannel_logout":        a.Logout.BackchannelURI == b.Logout.BackchannelURI && a.Logout.BackchannelSession == b.Logout.BackchannelSession,
+		"frontchannel_logout":       a.Logout.FrontchannelURI == b.Logout.FrontchannelURI && a.Logout.FrontchannelSession == b.Logout.FrontchannelSession,
 		"jwks":                      bytes.Equal(a.JWKS, b.JWKS), "jwks_uri": a.JWKSURI == b.JWKSURI,
+		"settings": reflect.DeepEqual(a.Settings, b.Settings),
 	} {
 		if !same {
 			out = append(out, name)

@@ -78,6 +78,7 @@ type ClientDisplay struct {
 type ClientDynamic struct {
 	TokenDigest []byte    `json:"token_digest,omitempty"` // SHA-256 of its registration access token (RFC 7592 §3)
 	Open        bool      `json:"open,omitempty"`         // nobody vouched for it
+	From        string    `json:"from,omitempty"`         // the network it registered from, where Open
 	ExpiresAt   time.Time `json:"expires_at,omitzero"`    // when it is forgotten; zero: never
 }
 

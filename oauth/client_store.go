@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"context"
+	"time"
 
 	"github.com/tokenhouse/tokenhouse/audit"
 	"github.com/tokenhouse/tokenhouse/internal/changes"
@@ -19,6 +20,9 @@ type ClientStore interface {
 	// Clients returns a page of the tenant's clients, newest first. Page.Before
 	// is a client's id.
 	Clients(ctx context.Context, t ident.Tenant, p ident.Page) ([]Registered, error)
+	// ExpiredClients returns clients whose Settings.Dynamic.ExpiresAt is reached
+	// at now, of whatever organisation, the longest expired first, limit at most.
+	ExpiredClients(ctx context.Context, now time.Time, limit int) ([]Registered, error)
 	// InClientTx runs fn in a transaction. fn may run twice.
 	InClientTx(ctx context.Context, fn func(ClientTx) error) error
 }
@@ -39,4 +43,10 @@ type ClientTx interface {
 	PutClientSecrets(id ident.ClientID, secrets []ClientSecret) error
 	// DeleteClient forgets a client and its secrets.
 	DeleteClient(id ident.ClientID) error
+	// CountOpenClients counts the clients that registered with nobody's leave:
+	// all of them, and those that did from the network named so after since.
+	CountOpenClients(from string, since time.Time) (living, recent int, err error)
+	// EndClientFamilies ends the families that users gave the client, announces
+	// each until until, and returns how many there were.
+	EndClientFamilies(client ident.ClientID, at, until time.Time, reason string) (int, error)
 }

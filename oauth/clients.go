@@ -50,15 +50,15 @@ type Clients struct {
 
 // Registration is a client to be made.
 type Registration struct {
-	Name                   string     // 1 to 100 characters
-	AuthMethod             AuthMethod // client_secret_basic where empty (RFC 7591 §2)
-	Grants                 []string
-	RedirectURIs           []string
-	PostLogoutRedirectURIs []string
-	BackchannelLogoutURI   string
-	JWKS                   []byte
-	JWKSURI                string
-	Scopes                 []string
+	Name         string     // 1 to 100 characters
+	AuthMethod   AuthMethod // client_secret_basic where empty (RFC 7591 §2)
+	Grants       []string
+	RedirectURIs []string
+	Logout       ClientLogout
+	JWKS         []byte
+	JWKSURI      string
+	Scopes       []string
+	Settings     ClientSettings // without Dynamic, which Register alone sets
 }
 
 // Create registers a client in the caller's organisation and returns it with
@@ -104,14 +104,26 @@ func (s *Clients) Create(ctx context.Context, caller ident.Caller, n Registratio
 // client is what n asks for, tidied and with its defaults.
 func (n Registration) client() Registered {
 	r := Registered{
-		Name: strings.TrimSpace(n.Name), AuthMethod: n.AuthMethod, Grants: once(n.Grants), RedirectURIs: once(n.RedirectURIs),
-		Logout: ClientLogout{RedirectURIs: once(n.PostLogoutRedirectURIs), BackchannelURI: n.BackchannelLogoutURI},
-		JWKS:   n.JWKS, JWKSURI: n.JWKSURI, Scopes: once(n.Scopes), Status: ClientActive,
+		Name: n.Name, AuthMethod: n.AuthMethod, Grants: n.Grants, RedirectURIs: n.RedirectURIs, Logout: n.Logout,
+		JWKS: n.JWKS, JWKSURI: n.JWKSURI, Scopes: n.Scopes, Status: ClientActive, Settings: n.Settings,
 	}
+	r.Settings.Dynamic = ClientDynamic{}
+	r.tidy()
 	if r.AuthMethod == "" {
 		r.AuthMethod = AuthSecretBasic
 	}
 	return r
+}
+
+// tidy writes each word of a list once. It makes new lists.
+func (r *Registered) tidy() {
+	r.Name = strings.TrimSpace(r.Name)
+	for _, list := range []*[]string{
+		&r.Grants, &r.Scopes, &r.RedirectURIs, &r.Logout.RedirectURIs, &r.Settings.Resources, &r.Settings.RequestURIs,
+		&r.Settings.Authentication.ACRValues, &r.Settings.Display.Contacts,
+	} {
+		*list = once(*list)
+	}
 }
 
 // once returns each word once, in the order of their first places.

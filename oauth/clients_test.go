@@ -163,7 +163,7 @@ func TestChangingAClient(t *testing.T) {
 	all := manager("org_a", "agents:read", "agents:delete")
 	made, _, err := r.Create(t.Context(), all, oauth.Registration{
 		Name: " shop ", Grants: []string{oauth.GrantAuthorizationCode, oauth.GrantClientCredentials}, RedirectURIs: []string{"https://a.example/cb", "https://a.example/cb"},
-		AuthMethod: oauth.AuthPrivateKeyJWT, JWKSURI: "https://a.example/keys", Scopes: []string{"openid", "agents:read", "agents:delete"}, BackchannelLogoutURI: "https://a.example/logout",
+		AuthMethod: oauth.AuthPrivateKeyJWT, JWKSURI: "https://a.example/keys", Scopes: []string{"openid", "agents:read", "agents:delete"}, Logout: oauth.ClientLogout{BackchannelURI: "https://a.example/logout"},
 	})
 	must(t, err)
 	if made.Name != "shop" || len(made.RedirectURIs) != 1 || made.CreatedBy != "user_a" || !made.CreatedAt.Equal(c.now()) || len(made.Secrets) != 0 {

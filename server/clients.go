@@ -118,7 +118,8 @@ func (s *Server) createClient(ctx context.Context, caller ident.Caller, req clie
 	}
 	r, value, err := s.Services.Clients.Create(ctx, caller, oauth.Registration{
 		Name: req.Name, AuthMethod: oauth.AuthMethod(req.AuthMethod), Grants: req.Grants, Scopes: req.Scopes,
-		RedirectURIs: req.Redirects, PostLogoutRedirectURIs: req.PostLogout, BackchannelLogoutURI: req.Backchannel, JWKS: keys, JWKSURI: req.JWKSURI,
+		RedirectURIs: req.Redirects, JWKS: keys, JWKSURI: req.JWKSURI,
+		Logout: oauth.ClientLogout{RedirectURIs: req.PostLogout, BackchannelURI: req.Backchannel},
 	})
 	if err != nil {
 		return newClient{}, err
@@ -170,7 +171,11 @@ type clientPatch struct {
 func (s *Server) updateClient(ctx context.Context, caller ident.Caller, req clientPatch) (client, error) {
 	change := oauth.ClientChange{
 		Name: req.Name, Status: req.Status, Grants: req.Grants, Scopes: req.Scopes,
-		RedirectURIs: req.Redirects, PostLogoutRedirectURIs: req.PostLogout, BackchannelLogoutURI: req.Backchannel, JWKSURI: req.JWKSURI,
+		RedirectURIs: req.Redirects, JWKSURI: req.JWKSURI,
+		Logout: func(l *oauth.ClientLogout) {
+			replace(&l.RedirectURIs, req.PostLogout)
+			replace(&l.BackchannelURI, req.Backchannel)
+		},
 	}
 	if req.JWKS != nil {
 		keys, err := req.JWKS.text()
@@ -203,4 +208,11 @@ func (s *Server) rotateClientSecret(ctx context.Context, caller ident.Caller, re
 // deleteClient serves DELETE /api/v1/clients/:id.
 func (s *Server) deleteClient(ctx context.Context, caller ident.Caller, req clientByID) (none, error) {
 	return none{}, s.Services.Clients.Delete(ctx, caller, req.id)
+}
+
+// replace puts value, where there is one, in the place of what was there.
+func replace[T any](into, value *T) {
+	if value != nil {
+		*into = *value
+	}
 }

@@ -2,11 +2,16 @@ package gormstore
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
+	"github.com/tokenhouse/tokenhouse/internal/changes"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/oauth"
 )
@@ -26,6 +31,16 @@ type clientRow struct {
 	JWKSURI     string `gorm:"column:jwks_uri"`
 	Created     int64  `gorm:"column:created_at"`
 	CreatedBy   string
+	Details     clientDetails `gorm:"embedded"`
+}
+
+type clientDetails struct {
+	Settings            string // JSON
+	BackchannelSession  bool   `gorm:"column:backchannel_logout_session"`
+	Frontchannel        string `gorm:"column:frontchannel_logout_uri"`
+	FrontchannelSession bool   `gorm:"column:frontchannel_logout_session"`
+	OpenFrom            string
+	Expires             int64 `gorm:"column:expires_at"`
 }
 
 type clientSecretRow struct {
@@ -39,26 +54,38 @@ type clientSecretRow struct {
 func (clientRow) TableName() string       { return "clients" }
 func (clientSecretRow) TableName() string { return "client_secrets" }
 
-func clientRowOf(c oauth.Registered) clientRow {
+func clientRowOf(c oauth.Registered) (clientRow, error) {
+	settings, err := json.Marshal(c.Settings)
 	return clientRow{
 		ID: string(c.ID), Org: string(c.Org), Name: c.Name, AuthMethod: string(c.AuthMethod), Status: string(c.Status),
 		Grants: strings.Join(c.Grants, " "), Scopes: strings.Join(c.Scopes, " "),
 		Redirects: strings.Join(c.RedirectURIs, " "), PostLogout: strings.Join(c.Logout.RedirectURIs, " "), Backchannel: c.Logout.BackchannelURI,
 		JWKS: string(c.JWKS), JWKSURI: c.JWKSURI, Created: micros(c.CreatedAt), CreatedBy: c.CreatedBy,
-	}
+		Details: clientDetails{
+			Settings: string(settings), BackchannelSession: c.Logout.BackchannelSession,
+			Frontchannel: c.Logout.FrontchannelURI, FrontchannelSession: c.Logout.FrontchannelSession,
+			OpenFrom: c.Settings.Dynamic.From, Expires: micros(c.Settings.Dynamic.ExpiresAt),
+		},
+	}, err
 }
 
-func (r clientRow) domain() oauth.Registered {
+func (r clientRow) domain() (oauth.Registered, error) {
 	c := oauth.Registered{
 		ID: ident.ClientID(r.ID), Org: ident.OrgID(r.Org), Name: r.Name, AuthMethod: oauth.AuthMethod(r.AuthMethod), Status: oauth.ClientStatus(r.Status),
 		Grants: words(r.Grants), Scopes: words(r.Scopes),
-		RedirectURIs: words(r.Redirects), Logout: oauth.ClientLogout{RedirectURIs: words(r.PostLogout), BackchannelURI: r.Backchannel},
+		RedirectURIs: words(r.Redirects), Logout: oauth.ClientLogout{
+			RedirectURIs: words(r.PostLogout), BackchannelURI: r.Backchannel, BackchannelSession: r.Details.BackchannelSession,
+			FrontchannelURI: r.Details.Frontchannel, FrontchannelSession: r.Details.FrontchannelSession,
+		},
 		JWKSURI: r.JWKSURI, CreatedAt: timeOf(r.Created), CreatedBy: r.CreatedBy,
 	}
 	if r.JWKS != "" {
 		c.JWKS = []byte(r.JWKS)
 	}
-	return c
+	if err := json.Unmarshal([]byte(r.Details.Settings), &c.Settings); err != nil {
+		return c, fmt.Errorf("client %s: read its settings: %w", r.ID, err)
+	}
+	return c, nil
 }
 
 // words is the list that s holds; nil where that is empty.
@@ -110,13 +137,54 @@ func (s clients) Clients(ctx context.Context, t ident.Tenant, p ident.Page) ([]o
 	return withClientSecrets(g, rows)
 }
 
+func (s clients) ExpiredClients(ctx context.Context, now time.Time, limit int) ([]oauth.Registered, error) {
+	g := s.db.read.WithContext(ctx)
+	var rows []clientRow
+	if err := g.Where("expires_at > 0 AND expires_at <= ?", micros(now)).Order("expires_at, id").Limit(limit).Find(&rows).Error; err != nil {
+		return nil, unavailable(err)
+	}
+	return withClientSecrets(g, rows)
+}
+
+func (t *tx) CountOpenClients(from string, since time.Time) (living, recent int, err error) {
+	var n struct{ Living, Recent int }
+	err = t.g.Raw(`SELECT (SELECT count(*) FROM clients WHERE open_from <> '') AS living,
+		(SELECT count(*) FROM clients WHERE open_from <> '' AND open_from = ? AND created_at > ?) AS recent`, from, micros(since)).Scan(&n).Error
+	return n.Living, n.Recent, unavailable(err)
+}
+
+func (t *tx) EndClientFamilies(client ident.ClientID, at, until time.Time, reason string) (int, error) {
+	var ids []ident.SessionID
+	err := forUpdate(t.g.Model(&sessionRow{})).
+		Where("client_id = ? AND revoked_at = 0 AND expires_at > ?", string(client), micros(at.Add(at.Sub(until)))).
+		Order("id").Pluck("id", &ids).Error
+	if err != nil {
+		return 0, unavailable(err)
+	}
+	for chunk := range slices.Chunk(ids, 500) {
+		err := t.g.Exec("UPDATE sessions SET version = version + 1, revoked_at = ?, revoked_reason = ? WHERE id IN ?", micros(at), reason, chunk).Error
+		if err != nil {
+			return 0, unavailable(err)
+		}
+	}
+	for _, id := range ids {
+		if err := t.Announce(changes.Change{Kind: changes.SessionRevoked, Key: string(id), At: at, Until: until}); err != nil {
+			return 0, err
+		}
+	}
+	return len(ids), nil
+}
+
 func (t *tx) LockClient(tenant ident.Tenant, id ident.ClientID) (oauth.Registered, error) {
 	q := t.g.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate})
 	return oneClient(t.g, q.Where("org_id = ? AND id = ?", string(tenant.Org()), string(id)))
 }
 
 func (t *tx) InsertClient(c oauth.Registered) error {
-	row := clientRowOf(c)
+	row, err := clientRowOf(c)
+	if err != nil {
+		return err
+	}
 	if err := t.g.Create(&row).Error; err != nil {
 		return conflict(err)
 	}
@@ -124,11 +192,17 @@ func (t *tx) InsertClient(c oauth.Registered) error {
 }
 
 func (t *tx) UpdateClient(c oauth.Registered) error {
-	r := clientRowOf(c)
+	r, err := clientRowOf(c)
+	if err != nil {
+		return err
+	}
+	d := r.Details
 	return unavailable(t.g.Model(&clientRow{}).Where("id = ?", r.ID).Updates(map[string]any{
 		"name": r.Name, "status": r.Status, "grants": r.Grants, "scopes": r.Scopes,
 		"redirect_uris": r.Redirects, "post_logout_redirect_uris": r.PostLogout, "backchannel_logout_uri": r.Backchannel,
-		"jwks": r.JWKS, "jwks_uri": r.JWKSURI,
+		"jwks": r.JWKS, "jwks_uri": r.JWKSURI, "settings": d.Settings, "backchannel_logout_session": d.BackchannelSession,
+		"frontchannel_logout_uri": d.Frontchannel, "frontchannel_logout_session": d.FrontchannelSession,
+		"open_from": d.OpenFrom, "expires_at": d.Expires,
 	}).Error)
 }
 
@@ -172,7 +246,11 @@ func withClientSecrets(g *gorm.DB, rows []clientRow) ([]oauth.Registered, error)
 	at := make(map[string]int, len(rows))
 	ids := make([]string, len(rows))
 	for i, r := range rows {
-		found[i], at[r.ID], ids[i] = r.domain(), i, r.ID
+		c, err := r.domain()
+		if err != nil {
+			return nil, err
+		}
+		found[i], at[r.ID], ids[i] = c, i, r.ID
 	}
 	var secrets []clientSecretRow
 	// The current secret has no end, which is 0 and so comes first.

@@ -8,9 +8,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tokenhouse/tokenhouse/accounts"
+	"github.com/tokenhouse/tokenhouse/internal/changes"
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/oauth"
+	"github.com/tokenhouse/tokenhouse/tokens"
 )
 
 // clientOf is a client of org whose every field is filled.
@@ -23,8 +26,29 @@ func clientOf(org ident.OrgID, at time.Time) oauth.Registered {
 		},
 		Grants:       []string{"authorization_code", "refresh_token", "client_credentials"},
 		RedirectURIs: []string{"https://a.example/cb?x='", "http://127.0.0.1/cb"},
-		Logout:       oauth.ClientLogout{RedirectURIs: []string{"https://a.example/bye"}, BackchannelURI: "https://a.example/logout"}, JWKS: []byte(`{"keys":[]}`), JWKSURI: "https://a.example/keys",
-		Scopes: []string{"openid", "agents:read"}, Status: oauth.ClientDisabled, CreatedAt: at, CreatedBy: "user_1",
+		Logout: oauth.ClientLogout{
+			RedirectURIs: []string{"https://a.example/bye"}, BackchannelURI: "https://a.example/logout", BackchannelSession: true,
+			FrontchannelURI: "https://a.example/front", FrontchannelSession: true,
+		},
+		JWKS: []byte(`{"keys":[]}`), JWKSURI: "https://a.example/keys",
+		Scopes: []string{"openid", "agents:read"}, Status: oauth.ClientDisabled, CreatedAt: at, CreatedBy: "user_1", Settings: settingsOf(at),
+	}
+}
+
+// settingsOf are settings of which each says something.
+func settingsOf(at time.Time) oauth.ClientSettings {
+	hour := int64(3600)
+	return oauth.ClientSettings{
+		PKCE: oauth.PKCEOrNonce, OpenTo: oauth.OpenToEveryone, SkipConsent: true, Resources: []string{"https://api.example/a?b='"}, ApplicationType: "native",
+		Subject:     oauth.ClientSubject{Pairwise: true, SectorURI: "https://a.example/sector"},
+		Signing:     oauth.ClientSigning{IDToken: "ES256", UserInfo: "EdDSA", RequestObject: "PS256", Introspection: "RS256", TokenEndpoint: "ES256"},
+		RequestURIs: []string{"https://a.example/request#1"}, InitiateLoginURI: "https://a.example/login",
+		Authentication: oauth.ClientMinimum{MaxAge: &hour, RequireTime: true, ACRValues: []string{"1"}},
+		Display: oauth.ClientDisplay{
+			ClientURI: "https://a.example/", LogoURI: "https://a.example/logo.png", PolicyURI: "https://a.example/policy", TermsURI: "https://a.example/terms",
+			Contacts: []string{"o'neil é <a@a.example>"},
+		},
+		Dynamic: oauth.ClientDynamic{TokenDigest: []byte{0, 7}, Open: true, From: "192.0.2.0/32", ExpiresAt: at.Add(time.Hour)},
 	}
 }
 
@@ -172,4 +196,85 @@ func clientWriting(t *testing.T, f *fixture) {
 	insertClients(t, f, reborn)
 	is(reborn)
 	is(other)
+}
+
+// clientExpiry: who expired is found, of every organisation, the longest
+// expired first; who registered with nobody's leave is counted by network.
+func clientExpiry(t *testing.T, f *fixture) {
+	a, b := ident.NewOrgID(f.now, rand.Reader), ident.NewOrgID(f.now, rand.Reader)
+	open := func(org ident.OrgID, from string, created, expires time.Time) oauth.Registered {
+		c := bareClient(org, created)
+		c.Settings.Dynamic = oauth.ClientDynamic{Open: true, From: from, ExpiresAt: expires}
+		return c
+	}
+	late, later := open(a, "192.0.2.1/32", f.now.Add(-2*time.Hour), f.now.Add(-time.Minute)), open(b, "192.0.2.1/32", f.now.Add(-time.Minute), f.now)
+	insertClients(t, f, open(b, "192.0.2.2/32", f.now, f.now.Add(time.Microsecond)), later, late, bareClient(a, f.now))
+	for limit, want := range map[int][]ident.ClientID{1: {late.ID}, 10: {late.ID, later.ID}} {
+		found, err := f.Clients().ExpiredClients(t.Context(), f.now, limit)
+		var got []ident.ClientID
+		for _, c := range found {
+			got = append(got, c.ID)
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("expired, at most %d: %v, %v; want %v", limit, got, err, want)
+		}
+	}
+	for _, q := range []struct {
+		from   string
+		since  time.Time
+		recent int
+	}{
+		{"192.0.2.1/32", f.now.Add(-time.Hour), 1}, {"192.0.2.1/32", f.now.Add(-3 * time.Hour), 2}, {"192.0.2.1/32", f.now, 0}, {"", f.now.Add(-3 * time.Hour), 0},
+	} {
+		var living, recent int
+		err := f.Clients().InClientTx(t.Context(), func(tx oauth.ClientTx) (err error) {
+			living, recent, err = tx.CountOpenClients(q.from, q.since)
+			return err
+		})
+		if err != nil || living != 3 || recent != q.recent {
+			t.Errorf("from %q since %v: %d living, %d recent, %v; want 3 and %d", q.from, q.since, living, recent, err, q.recent)
+		}
+	}
+}
+
+// clientFamilies: every living family of the client ends and is announced, and
+// no other client's.
+func clientFamilies(t *testing.T, f *fixture) {
+	user, org := f.user("anna@example.com"), f.org("acme")
+	f.populate(t, []accounts.User{user}, []accounts.Org{org})
+	mine, other := ident.NewClientID(f.now, rand.Reader), ident.NewClientID(f.now, rand.Reader)
+	families := map[ident.SessionID]bool{} // whether it must end
+	for _, c := range []ident.ClientID{mine, mine, other} {
+		family := familyAt(f.now, user.ID, org.ID)
+		family.Client = c
+		families[family.ID] = c == mine
+		f.inSession(t, func(tx tokens.Tx) error { return tx.InsertFamily(family) })
+	}
+	end := func() (n int) {
+		t.Helper()
+		err := f.Clients().InClientTx(t.Context(), func(tx oauth.ClientTx) (err error) {
+			n, err = tx.EndClientFamilies(mine, f.now.Add(time.Minute), f.now.Add(time.Hour), "client_disabled")
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if n := end(); n != 2 {
+		t.Errorf("ended %d families, want 2", n)
+	}
+	for id, ends := range families {
+		got, err := f.Sessions().Family(t.Context(), id)
+		if err != nil || got.Ended.At.IsZero() == ends || ends && got.Ended.Reason != "client_disabled" {
+			t.Errorf("family %s: %+v, %v; must end: %v", id, got.Ended, err, ends)
+		}
+		announced := slices.ContainsFunc(f.changes, func(c changes.Change) bool { return c.Kind == changes.SessionRevoked && c.Key == string(id) })
+		if announced != ends {
+			t.Errorf("family %s announced: %v", id, announced)
+		}
+	}
+	if n := end(); n != 0 {
+		t.Errorf("ended %d families again", n)
+	}
 }

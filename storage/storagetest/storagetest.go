@@ -35,6 +35,8 @@ var suites = []struct {
 	{"clients: reading", clientReading},
 	{"clients: pages", clientPages},
 	{"clients: writing", clientWriting},
+	{"clients: expiry and quotas", clientExpiry},
+	{"clients: families of their users", clientFamilies},
 	{"client assertions", clientAssertions},
 	{"sessions", sessionStore},
 	{"sessions: endings", sessionEndings},
