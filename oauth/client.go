@@ -14,6 +14,9 @@ const (
 	SessionClientID ident.ClientID = "cli_session"
 	// APIClientID names the client behind POST /api/v1/auth/login.
 	APIClientID ident.ClientID = "cli_api"
+	// BrowserClientID names the client that our own pages are: its families are
+	// the sessions of browsers, in which people allow other clients something.
+	BrowserClientID ident.ClientID = "cli_browser"
 )
 
 // Client is an application that may ask for tokens.
@@ -25,12 +28,14 @@ type Client struct {
 	AccessTTL    time.Duration // how long its access tokens live
 	Org          ident.OrgID   // whose client it is; empty for a first-party one
 	Ceiling      scope.Set     // the most its tokens carry; a first-party one has no such bound
+	Browser      bool          // gets a cookie for our own pages, in place of a refresh token
+	Registered   *Registered   // as it was registered; nil for a first-party one
 }
 
 // Client returns the registered client as one that may ask for tokens, which
 // live for ttl. Authenticate it first.
 func (r Registered) Client(ttl time.Duration) Client {
-	return Client{ID: r.ID, Confidential: r.Confidential(), Grants: r.Grants, AccessTTL: ttl, Org: r.Org, Ceiling: r.Permissions()}
+	return Client{ID: r.ID, Confidential: r.Confidential(), Grants: r.Grants, AccessTTL: ttl, Org: r.Org, Ceiling: r.Permissions(), Registered: &r}
 }
 
 // SessionClient returns the first-party client whose access token is the whole
@@ -43,6 +48,13 @@ func SessionClient(ttl time.Duration) Client {
 // default) are renewed with a refresh token.
 func APIClient(ttl time.Duration) Client {
 	return Client{ID: APIClientID, FirstParty: true, Grants: []string{GrantPassword, GrantRefreshToken}, AccessTTL: ttl}
+}
+
+// BrowserClient returns the first-party client behind our own login page. Its
+// access tokens live for ttl and leave the server nowhere: the browser gets a
+// cookie.
+func BrowserClient(ttl time.Duration) Client {
+	return Client{ID: BrowserClientID, FirstParty: true, Grants: []string{GrantPassword}, AccessTTL: ttl, Browser: true}
 }
 
 // Refreshable reports whether the client is given refresh tokens.

@@ -46,6 +46,9 @@ type Request struct {
 	Origin   ident.Origin
 	Device   string // the device cookie as presented; empty where there is none
 	RetryKey string // Idempotency-Key of a refresh, where sent
+	// Session is the browser's own one at present, where BrowserClient asks: a
+	// login of the same user goes on with it, one of another ends it.
+	Session ident.SessionID
 }
 
 // Person is whom the tokens are for, as far as a login reply shows them.
@@ -71,6 +74,10 @@ type Response struct {
 	RefreshExpiresAt time.Time // of Refresh, as far as it is not used before
 
 	Device string // the new value of the device cookie; empty: leave it as it is
+
+	Browser secret.Plain // the cookie of a browser session; zero: not one
+	IDToken string       // where openid was granted
+	Scopes  Scopes       // what Access carries, as the token response tells (RFC 6749 §5.1)
 }
 
 // Provider answers token requests. Every field but Observe is required.
