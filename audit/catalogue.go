@@ -41,12 +41,16 @@ const (
 	PermissionDenied    Name = "permission.denied"
 	CrossOrgDenied      Name = "tenant.cross_org_denied"
 	SigningKeyAdded     Name = "signing_key.created"
+	SigningKeyRotated   Name = "signing_key.rotated"
+	SigningKeyRemoved   Name = "signing_key.removed" // all it signed has expired
 	ClientCreated       Name = "client.created"
 	ClientUpdated       Name = "client.updated"
 	ClientSecretRotated Name = "client.secret_rotated"
 	ClientDeleted       Name = "client.deleted"
 	ClientTokenIssued   Name = "client.token_issued" // routine: first per hour
 	ClientRefused       Name = "client.refused"      // it did not prove who it is
+	LogoutDelivered     Name = "logout.delivered"    // a client was told of a logout
+	LogoutFailed        Name = "logout.failed"       // it refused to hear, or never answered
 	SetupCompleted      Name = "setup.completed"
 )
 
@@ -66,9 +70,10 @@ var catalogue = []entry{
 	{APIKeyCreated, "TH1401I"}, {APIKeyUpdated, "TH1402I"}, {APIKeyRotated, "TH1403I"}, {APIKeyRevoked, "TH1404I"},
 	{APIKeyUsed, "TH1405I"}, {APIKeyRefused, "TH1406W"}, {APIKeyDue, "TH1407W"},
 	{PermissionDenied, "TH1501W"}, {CrossOrgDenied, "TH1502W"},
-	{SigningKeyAdded, "TH1601I"},
+	{SigningKeyAdded, "TH1601I"}, {SigningKeyRotated, "TH1602I"}, {SigningKeyRemoved, "TH1603I"},
 	{ClientCreated, "TH1611I"}, {ClientUpdated, "TH1612I"}, {ClientSecretRotated, "TH1613I"}, {ClientDeleted, "TH1614I"},
 	{ClientTokenIssued, "TH1615I"}, {ClientRefused, "TH1616W"},
+	{LogoutDelivered, "TH1621I"}, {LogoutFailed, "TH1622W"},
 	{SetupCompleted, "TH1701I"},
 }
 

@@ -51,4 +51,9 @@ type Tx interface {
 	// id exists, or where it would be the second active one of its algorithm;
 	// the transaction is then of no further use.
 	AddSigningKey(Key) error
+	// RetireSigningKey makes an active key a retiring one. It is fault.Conflict
+	// where the key is not active.
+	RetireSigningKey(id string, at time.Time) error
+	// DeleteSigningKey forgets a key for ever; fault.NotFound where there is none.
+	DeleteSigningKey(id string) error
 }

@@ -36,16 +36,20 @@ type Ring struct {
 	Random     io.Reader
 	Algorithms []string     // each gets an active key; the first signs by default; ES256 where empty
 	Logger     *slog.Logger // slog.Default where nil
+	// Retain is how long a key stays published after it signed last: longer than
+	// anything it signed lives. Where zero it stays for ever.
+	Retain time.Duration
 
 	loading sync.Mutex // held by whoever reads the store; never by a signer
 	view    atomic.Pointer[view]
 	reload  reloader
+	looked  atomic.Int64 // when an unknown key id last caused a reload; microseconds since 1970
 }
 
 // view is the ring at one moment. It is never changed.
 type view struct {
-	active   map[string]*signer // by algorithm
-	public   map[string]jose.JSONWebKey
+	active   map[string]*signer         // by algorithm
+	public   map[string]jose.JSONWebKey // those that may have signed
 	document Document
 	keys     []Key
 }
@@ -120,6 +124,7 @@ func (r *Ring) add(ctx context.Context, algorithms []string) error {
 func viewOf(keys []Key, keeper sealing.Keeper) (*view, error) {
 	v := &view{active: make(map[string]*signer), public: make(map[string]jose.JSONWebKey), keys: keys}
 	var published []jose.JSONWebKey
+	known := make(map[string]bool, len(keys))
 	for _, k := range keys {
 		if k.State == Revoked {
 			continue
@@ -128,11 +133,15 @@ func viewOf(keys []Key, keeper sealing.Keeper) (*view, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, twice := v.public[k.ID]; twice {
+		if known[k.ID] {
 			return nil, fmt.Errorf("signing key %s is there twice", k.ID)
 		}
-		v.public[k.ID] = public
 		published = append(published, public)
+		known[k.ID] = true
+		if k.State == Published {
+			continue // it has signed nothing yet: what claims that it did is forged or too early
+		}
+		v.public[k.ID] = public
 		if k.State != Active {
 			continue
 		}
@@ -176,7 +185,8 @@ func (r *Ring) JWKS() Document {
 	return Document{}
 }
 
-// PublicKey returns the public key of a kid, unless it is unknown or revoked.
+// PublicKey returns the public key of a kid that tokens may be signed with. One
+// that is revoked, or was never active, is not found.
 func (r *Ring) PublicKey(kid string) (jose.JSONWebKey, bool) {
 	v := r.view.Load()
 	if v == nil {

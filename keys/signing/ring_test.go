@@ -226,10 +226,13 @@ func TestPublishedAndRetiringKeysAreInTheJWKSAndRevokedOnesAreNot(t *testing.T) 
 	if r.JWKS().ETag == before {
 		t.Error("the ETag did not change with the document")
 	}
-	for state, want := range map[signing.State]bool{signing.Published: true, signing.Retiring: true, signing.Revoked: false} {
-		_, known := r.PublicKey(ids[state])
-		if listed := bytes.Contains(r.JWKS().Body, []byte(ids[state])); listed != want || known != want {
-			t.Errorf("%s key: in the JWKS %v, known %v; want %v", state, listed, known, want)
+	// SEC-JWT-35: a key is known before it signs, and trusted only after.
+	for state, want := range map[signing.State]struct{ listed, trusted bool }{
+		signing.Published: {true, false}, signing.Retiring: {true, true}, signing.Revoked: {false, false},
+	} {
+		_, trusted := r.PublicKey(ids[state])
+		if listed := bytes.Contains(r.JWKS().Body, []byte(ids[state])); listed != want.listed || trusted != want.trusted {
+			t.Errorf("%s key: in the JWKS %v, trusted %v; want %+v", state, listed, trusted, want)
 		}
 	}
 }

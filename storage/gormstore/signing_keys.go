@@ -3,7 +3,9 @@ package gormstore
 import (
 	"context"
 	"fmt"
+	"time"
 
+	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/keys/signing"
 )
 
@@ -54,6 +56,23 @@ func (s signingKeys) SigningKeys(ctx context.Context) ([]signing.Key, error) {
 
 func (s signingKeys) InTx(ctx context.Context, fn func(signing.Tx) error) error {
 	return s.db.inTx(ctx, func(t *tx) error { return fn(t) })
+}
+
+func (t *tx) RetireSigningKey(id string, at time.Time) error {
+	done := t.g.Model(&signingKeyRow{}).Where("id = ? AND state = ?", id, string(signing.Active)).
+		Updates(map[string]any{"state": string(signing.Retiring), "retired_at": micros(at)})
+	if done.Error == nil && done.RowsAffected == 0 {
+		return fault.Conflict
+	}
+	return unavailable(done.Error)
+}
+
+func (t *tx) DeleteSigningKey(id string) error {
+	done := t.g.Where("id = ?", id).Delete(&signingKeyRow{})
+	if done.Error == nil && done.RowsAffected == 0 {
+		return fault.NotFound
+	}
+	return unavailable(done.Error)
 }
 
 func (t *tx) AddSigningKey(k signing.Key) error {

@@ -87,6 +87,51 @@ func signingKeys(t *testing.T, f *fixture) {
 	if n := len(f.committed()); n != 3 {
 		t.Errorf("%d events of 3 commits: what failed was recorded", n)
 	}
+	replacedSigningKeys(t, f)
+}
+
+// replacedSigningKeys: an active key retires once, which makes room for
+// another, and a key is forgotten once. It goes on where signingKeys ended.
+func replacedSigningKeys(t *testing.T, f *fixture) {
+	store, at := f.SigningKeys(), f.now.Add(2*time.Second)
+	next := signingKey(t, "next", "ES256", signing.Active, f.now.Add(time.Hour))
+	replace := func(old string, k signing.Key) error {
+		return store.InTx(t.Context(), func(tx signing.Tx) error {
+			if err := tx.RetireSigningKey(old, at); err != nil {
+				return err
+			}
+			return tx.AddSigningKey(k)
+		})
+	}
+	if err := replace("young", next); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"young", "old", "nobody"} {
+		if err := replace(id, signingKey(t, "third", "ES256", signing.Active, f.now)); !errors.Is(err, fault.Conflict) {
+			t.Errorf("retiring %s, which is not active: %v; want Conflict", id, err)
+		}
+	}
+	forget := func(id string) error {
+		return store.InTx(t.Context(), func(tx signing.Tx) error { return tx.DeleteSigningKey(id) })
+	}
+	if err := forget("old"); err != nil {
+		t.Fatal(err)
+	}
+	if err := forget("old"); !errors.Is(err, fault.NotFound) {
+		t.Errorf("forgetting a key twice: %v; want NotFound", err)
+	}
+	keys, err := store.SigningKeys(t.Context())
+	states := map[string]signing.State{}
+	for _, k := range keys {
+		states[k.ID] = k.State
+		if k.ID == "young" && !k.RetiredAt.Equal(at) {
+			t.Errorf("the key retired at %s, not at %s", k.RetiredAt, at)
+		}
+	}
+	want := map[string]signing.State{"young": signing.Retiring, "other": signing.Active, "next": signing.Active}
+	if err != nil || !reflect.DeepEqual(states, want) {
+		t.Errorf("keys are %v, %v; want %v", states, err, want)
+	}
 }
 
 // sealedSecrets: all are added or none, once.
