@@ -40,6 +40,8 @@ type AccessGrant struct {
 	Roles       []string
 	Permissions scope.Set     // concrete permissions: readers need no wildcard rule
 	TTL         time.Duration // whole seconds, at least one
+	Scope       string        // the scope claim; the permissions where empty
+	Audience    []string      // aud; the Minter's where empty
 	Moment      Moment        // taken before Permissions were read; the present one where zero
 }
 
@@ -88,11 +90,17 @@ func (m *Minter) Mint(ctx context.Context, g AccessGrant) (Access, error) {
 		g.Moment = m.Moment(g.User)
 	}
 	now, issued := g.Moment.now, g.Moment.issued
+	if g.Scope == "" {
+		g.Scope = g.Permissions.String()
+	}
+	if len(g.Audience) == 0 {
+		g.Audience = []string{m.Audience}
+	}
 	c := Claims{
-		Issuer: m.Issuer, Subject: g.User, Audience: m.Audience,
+		Issuer: m.Issuer, Subject: g.User, Audience: g.Audience,
 		ExpiresAt: issued + int64(g.TTL/time.Second), IssuedAt: issued, NotBefore: now.Unix(),
 		ID: ident.NewTokenID(now, m.Random), Session: g.Session, Org: g.Org,
-		Roles: g.Roles, Permissions: g.Permissions.Strings(), Client: g.Client, Scope: g.Permissions.String(),
+		Roles: g.Roles, Permissions: g.Permissions.Strings(), Client: g.Client, Scope: g.Scope,
 	}
 	payload, err := c.Payload()
 	if err != nil {

@@ -11,25 +11,45 @@ import (
 )
 
 // Begin opens a family within the login's transaction and returns it with its
-// first refresh token, which is zero where the family is not refreshable. It
-// is fault.AccountDisabled where the user is not active. Recording the login
-// is the caller's.
+// first refresh token, which is zero where the family is not refreshable; of a
+// browser's session, with its cookie in that place. It is fault.AccountDisabled
+// where the user is not active, and fault.InvalidToken (revoked) where the
+// browser session that delegates it has ended. Recording the login is the
+// caller's.
 func (s *Service) Begin(tx FamilyTx, now time.Time, o Opening) (Family, secret.Plain, error) {
 	now = now.Truncate(time.Microsecond) // what storage keeps, so that both agree on every limit
+	policy := s.Policy.withDefaults()
+	ttl := policy.Absolute
+	if o.Browser {
+		o.Client, o.Refreshable, ttl = BrowserClient, false, policy.BrowserAbsolute
+	}
 	f := Family{
 		ID: cmp.Or(o.ID, ident.NewSessionID(now, s.Random)), User: o.User, Org: o.Org, Client: o.Client, Method: o.Method,
-		CreatedAt: now, ExpiresAt: now.Add(cmp.Or(o.TTL, s.Policy.withDefaults().Absolute)), Refreshable: o.Refreshable,
+		CreatedAt: now, ExpiresAt: now.Add(cmp.Or(o.TTL, ttl)), Refreshable: o.Refreshable,
+		AuthenticatedAt: authenticatedAt(o, now), Delegation: o.Delegation,
 		Seen:   Seen{At: now, IP: o.Origin.IP, UserAgent: o.Origin.UserAgent},
 		Holder: Holder{Network: networkOf(o.Origin.IP), Agent: textDigest(o.Origin.UserAgent), Proof: textDigest(o.Proof), Proven: o.Proof != ""},
 	}
 	if err := tx.InsertFamily(f); err != nil {
 		return Family{}, secret.Plain{}, err
 	}
-	if !o.Refreshable {
+	switch {
+	case o.Browser:
+		t, err := write(browserPrefix, generationOf{f.ID, 0}, s.BrowserMACs)
+		return f, t, err
+	case !o.Refreshable:
 		return f, secret.Plain{}, nil
 	}
 	t, err := format(generationOf{f.ID, 0}, s.MACs)
 	return f, t, err
+}
+
+// authenticatedAt is when the user of o proved who they are.
+func authenticatedAt(o Opening, now time.Time) time.Time {
+	if o.AuthenticatedAt.IsZero() {
+		return now
+	}
+	return o.AuthenticatedAt.UTC().Truncate(time.Microsecond)
 }
 
 // ExpiryOf returns when the current refresh token of f expires if nobody uses

@@ -18,7 +18,7 @@ const AccessTokenType = "at+jwt"
 type Claims struct {
 	Issuer      string          `json:"iss"`
 	Subject     ident.UserID    `json:"sub"`
-	Audience    string          `json:"aud"`
+	Audience    Audience        `json:"aud"`
 	ExpiresAt   int64           `json:"exp"`
 	IssuedAt    int64           `json:"iat"`
 	NotBefore   int64           `json:"nbf"`
@@ -28,7 +28,18 @@ type Claims struct {
 	Roles       []string        `json:"roles"`       // never null
 	Permissions []string        `json:"permissions"` // concrete ones, never null
 	Client      ident.ClientID  `json:"client_id"`
-	Scope       string          `json:"scope"` // the permissions, space separated (RFC 8693 §4.2)
+	Scope       string          `json:"scope"` // what was granted, space separated (RFC 8693 §4.2): the permissions, and of OpenID Connect
+}
+
+// Audience is the aud of a token: whom it is for (RFC 7519 §4.1.3).
+type Audience []string
+
+// MarshalJSON writes one value as a string, several as a list.
+func (a Audience) MarshalJSON() ([]byte, error) {
+	if len(a) == 1 {
+		return json.Marshal(a[0])
+	}
+	return json.Marshal([]string(a))
 }
 
 // Payload returns the claims as the JSON that is signed. It fails for none.

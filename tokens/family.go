@@ -45,10 +45,17 @@ type Delegation struct {
 	Authorization string
 }
 
+// BrowserClient is the client of browser sessions: the logins at our own pages.
+const BrowserClient ident.ClientID = "cli_browser"
+
+// IsBrowser reports whether the family is a browser's own session: what the
+// cookie of our own pages stands for, and what delegated families depend on.
+func (f Family) IsBrowser() bool { return f.Client == BrowserClient }
+
 // Ended says when and why a family was revoked; the zero Ended is a live one.
 type Ended struct {
 	At     time.Time
-	Reason string // "logout", "signed_out", "signed_out_everywhere", "reuse_detected", "user_disabled", "password_changed", …
+	Reason string // "logout", "signed_out", "signed_out_everywhere", "reuse_detected", "user_disabled", "password_changed", "replaced", "expired", …
 }
 
 // Seen is the last time the current generation was handed out to its holder,

@@ -11,24 +11,26 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/secret"
 )
 
-// A refresh token is "thr_", 50 base62 digits of
+// A refresh token is "thr_", the cookie of a browser session "thb_", then 50 base62 digits of
 //
 //	session id (16 bytes) · generation (4) · key id (1) · HMAC-SHA-256/128 of those (16)
 //
 // and 6 digits of the CRC-32 of all before, by which secret scanners know one
-// and a mistyped one costs no HMAC. The database holds none of this.
+// and a mistyped one costs no HMAC. The two have different keys. The database
+// holds none of this.
 const (
 	refreshPrefix = "thr_"
+	browserPrefix = "thb_"
 	bodyBytes     = 37
 	namedBytes    = 21 // what the MAC authenticates
 	bodyDigits    = 50 // 62^50 > 2^296
 	crcDigits     = 6  // 62^6 > 2^32
-	refreshSize   = len(refreshPrefix) + bodyDigits + crcDigits
+	tokenSize     = len(refreshPrefix) + bodyDigits + crcDigits
 
 	base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
 
-// generationOf is what a refresh token names.
+// generationOf is what a token names.
 type generationOf struct {
 	Session    ident.SessionID
 	Generation uint32
@@ -38,9 +40,23 @@ type generationOf struct {
 // its way, or belongs to another deployment or client.
 func malformed() error { return fault.New(fault.InvalidToken, "Refresh token is not valid") }
 
-// format derives the token of one generation. The same generation has the same
+// format derives the refresh token of one generation. The same generation has the same
 // token for as long as the key is current.
 func format(g generationOf, keys MACKeys) (secret.Plain, error) {
+	return write(refreshPrefix, g, keys)
+}
+
+// parse is the inverse of format. It accepts one spelling of each token, and
+// only what the server made.
+func parse(text string, keys MACKeys) (generationOf, error) {
+	g, ok := read(refreshPrefix, text, keys)
+	if !ok {
+		return generationOf{}, malformed()
+	}
+	return g, nil
+}
+
+func write(prefix string, g generationOf, keys MACKeys) (secret.Plain, error) {
 	id, err := g.Session.Bytes()
 	if err != nil {
 		return secret.Plain{}, err
@@ -51,30 +67,28 @@ func format(g generationOf, keys MACKeys) (secret.Plain, error) {
 	b = binary.BigEndian.AppendUint32(b, g.Generation)
 	b = append(b, keyID)
 	b = append(b, secret.MAC(key, string(b))[:bodyBytes-namedBytes]...)
-	text := refreshPrefix + digitsOf(new(big.Int).SetBytes(b), bodyDigits)
+	text := prefix + digitsOf(new(big.Int).SetBytes(b), bodyDigits)
 	return secret.Of(text + checksum(text)), nil
 }
 
-// parse is the inverse of format. It accepts one spelling of each token, and
-// only what the server made.
-func parse(text string, keys MACKeys) (generationOf, error) {
-	if len(text) != refreshSize || !strings.HasPrefix(text, refreshPrefix) {
-		return generationOf{}, malformed()
+func read(prefix, text string, keys MACKeys) (generationOf, bool) {
+	if len(text) != tokenSize || !strings.HasPrefix(text, prefix) {
+		return generationOf{}, false
 	}
-	body, crc := text[:refreshSize-crcDigits], text[refreshSize-crcDigits:]
+	body, crc := text[:tokenSize-crcDigits], text[tokenSize-crcDigits:]
 	if checksum(body) != crc {
-		return generationOf{}, malformed()
+		return generationOf{}, false
 	}
-	n, ok := numberOf(body[len(refreshPrefix):])
+	n, ok := numberOf(body[len(prefix):])
 	if !ok || n.BitLen() > 8*bodyBytes {
-		return generationOf{}, malformed()
+		return generationOf{}, false
 	}
 	b := n.FillBytes(make([]byte, bodyBytes))
 	key, ok := keys.ByID(b[namedBytes-1])
 	if !ok || !secret.Equal(b[namedBytes:], secret.MAC(key, string(b[:namedBytes]))[:bodyBytes-namedBytes]) {
-		return generationOf{}, malformed()
+		return generationOf{}, false
 	}
-	return generationOf{ident.SessionIDFrom([16]byte(b)), binary.BigEndian.Uint32(b[16:])}, nil
+	return generationOf{ident.SessionIDFrom([16]byte(b)), binary.BigEndian.Uint32(b[16:])}, true
 }
 
 func checksum(text string) string {

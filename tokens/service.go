@@ -12,11 +12,13 @@ import (
 
 // Service opens, refreshes and ends sessions.
 type Service struct {
-	Store  Store
-	MACs   MACKeys
-	Now    func() time.Time
-	Random io.Reader
-	Policy Policy
+	Store Store
+	MACs  MACKeys // of refresh tokens
+	// BrowserMACs are those of the cookies of browser sessions, never the same.
+	BrowserMACs MACKeys
+	Now         func() time.Time
+	Random      io.Reader
+	Policy      Policy
 	// MaxAccessTTL is the longest life of an access token of any client, and so
 	// how long a revocation must be remembered; DefaultMaxAccessTTL where zero.
 	MaxAccessTTL time.Duration
@@ -57,6 +59,9 @@ type Policy struct {
 	Cooldown time.Duration // how long the same holder gets the same token again
 	Idle     time.Duration // how long an unused token stays good
 	Absolute time.Duration // how long a family lives in all
+	// The same of browser sessions.
+	BrowserIdle     time.Duration
+	BrowserAbsolute time.Duration
 }
 
 // Defaults of a Policy.
@@ -65,12 +70,16 @@ const (
 	DefaultCooldown = 30 * time.Second
 	DefaultIdle     = 7 * 24 * time.Hour
 	DefaultAbsolute = 30 * 24 * time.Hour
+
+	DefaultBrowserIdle     = 8 * time.Hour
+	DefaultBrowserAbsolute = 24 * time.Hour
 )
 
 func (p Policy) withDefaults() Policy {
 	return Policy{
 		Grace: cmp.Or(p.Grace, DefaultGrace), Cooldown: cmp.Or(p.Cooldown, DefaultCooldown),
 		Idle: cmp.Or(p.Idle, DefaultIdle), Absolute: cmp.Or(p.Absolute, DefaultAbsolute),
+		BrowserIdle: cmp.Or(p.BrowserIdle, DefaultBrowserIdle), BrowserAbsolute: cmp.Or(p.BrowserAbsolute, DefaultBrowserAbsolute),
 	}
 }
 
@@ -84,7 +93,12 @@ type Opening struct {
 	Origin      ident.Origin
 	Proof       string        // what the login request already proved to hold (its valid device cookie); empty: nothing
 	Refreshable bool          // whether to give out refresh tokens
-	TTL         time.Duration // the absolute life; Policy.Absolute where zero
+	TTL         time.Duration // the absolute life; Policy.Absolute where zero, Policy.BrowserAbsolute of a browser's
+	// Browser makes it a browser's own session, of BrowserClient whatever Client
+	// says, with a cookie and no refresh tokens.
+	Browser         bool
+	AuthenticatedAt time.Time // when the user last proved who they are; now where zero
+	Delegation      Delegation
 }
 
 // Presented is a refresh token that came in, and how.

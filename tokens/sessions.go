@@ -37,8 +37,44 @@ func (s *Service) SessionsOf(ctx context.Context, c ident.Caller, user ident.Use
 }
 
 func (s *Service) list(ctx context.Context, c ident.Caller, user ident.UserID, page ident.Page) ([]Family, error) {
-	now := s.Now()
-	return s.Store.Sessions(ctx, c.Tenant(), Query{User: user, Now: now, IdleSince: now.Add(-s.Policy.withDefaults().Idle), Page: page})
+	q := s.living()
+	q.User, q.Page = user, page
+	return s.Store.Sessions(ctx, c.Tenant(), q)
+}
+
+// living selects the sessions that live now.
+func (s *Service) living() Query {
+	now, p := s.Now(), s.Policy.withDefaults()
+	return Query{Now: now, IdleSince: now.Add(-p.Idle), BrowserIdleSince: now.Add(-p.BrowserIdle)}
+}
+
+// maxDelegated bounds how many delegated sessions are shown beside a list.
+const maxDelegated = 1000
+
+// Delegated returns what depends on the browser sessions among fs, by browser
+// session, newest first and living: the clients that were signed in to. They
+// are of the caller's organisation, as fs is, which they were allowed to list.
+func (s *Service) Delegated(ctx context.Context, c ident.Caller, fs []Family) (map[ident.SessionID][]Family, error) {
+	var browsers []ident.SessionID
+	for _, f := range fs {
+		if f.IsBrowser() {
+			browsers = append(browsers, f.ID)
+		}
+	}
+	if len(browsers) == 0 {
+		return nil, nil
+	}
+	q := s.living()
+	q.Page.Limit = maxDelegated
+	found, err := s.Store.Delegated(ctx, c.Tenant(), browsers, q)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[ident.SessionID][]Family, len(browsers))
+	for _, f := range found {
+		out[f.Delegation.Browser] = append(out[f.Delegation.Browser], f)
+	}
+	return out, nil
 }
 
 // RevokeSession ends one session: an own one, or with sessions:revoke any of
@@ -63,7 +99,8 @@ func (s *Service) RevokeSession(ctx context.Context, c ident.Caller, id ident.Se
 		if !f.Active(now) || !own && !c.May(revokeSessions) {
 			return fault.NotFound
 		}
-		return s.end(tx, f, ended{by: c, at: now, reason: "signed_out"})
+		_, err = s.end(tx, f, ended{by: c, at: now, reason: "signed_out"})
+		return err
 	})
 	if err == nil && denied {
 		return fault.NotFound
@@ -99,19 +136,10 @@ func (s *Service) RevokeAllOf(ctx context.Context, c ident.Caller, user ident.Us
 
 func (s *Service) endAll(ctx context.Context, c ident.Caller, e Ending) (n int, err error) {
 	e.Reason, e.At = "signed_out_everywhere", s.Now().Truncate(time.Microsecond)
-	e.Until = s.Until(e.At)
 	err = s.Store.InTx(ctx, func(tx Tx) error {
-		ids, err := tx.EndSessions(e)
-		if err != nil {
-			return err
-		}
-		n = len(ids)
-		for _, id := range ids {
-			if err := tx.Record(revocation(c, id, e.At, e.Reason)); err != nil {
-				return err
-			}
-		}
-		return nil
+		all, err := s.EndIn(tx, c, e)
+		n = len(all)
+		return err
 	})
 	return n, err
 }
@@ -131,7 +159,8 @@ func (s *Service) Logout(ctx context.Context, c ident.Caller) error {
 		if !f.Ended.At.IsZero() {
 			return tokenRevoked()
 		}
-		return s.end(tx, f, ended{by: c, at: now, reason: "logout"})
+		_, err = s.end(tx, f, ended{by: c, at: now, reason: "logout"})
+		return err
 	})
 	if errors.Is(err, fault.NotFound) {
 		return tokenRevoked()
@@ -161,7 +190,8 @@ func (s *Service) RevokePresented(ctx context.Context, p Presented) error {
 			return refusal(Expired)
 		}
 		by := ident.Caller{Kind: ident.Person, User: f.User, Org: f.Org, Session: f.ID, Client: f.Client, Origin: p.Origin}
-		return s.end(tx, f, ended{by: by, at: now, reason: "logout"})
+		_, err = s.end(tx, f, ended{by: by, at: now, reason: "logout"})
+		return err
 	})
 	if errors.Is(err, fault.NotFound) {
 		return refusal(Expired)
@@ -176,15 +206,23 @@ type ended struct {
 	reason string
 }
 
-// end writes, announces and records the end of one session.
-func (s *Service) end(tx Tx, f Family, e ended) error {
+// end writes, announces and records the end of one session, and of all that
+// depend on it. It returns them as they were, f first.
+func (s *Service) end(tx Tx, f Family, e ended) ([]Family, error) {
 	if err := tx.SaveFamily(f.ended(e.at, e.reason)); err != nil {
-		return err
+		return nil, err
 	}
 	if err := tx.Announce(sessionRevoked(f.ID, e.at, s.Until(e.at))); err != nil {
-		return err
+		return nil, err
 	}
-	return tx.Record(revocation(e.by, f.ID, e.at, e.reason))
+	if err := tx.Record(revocation(e.by, f.ID, e.at, e.reason)); err != nil {
+		return nil, err
+	}
+	if !f.IsBrowser() {
+		return []Family{f}, nil
+	}
+	children, err := s.EndIn(tx, e.by, Ending{Browser: f.ID, Reason: e.reason, At: e.at})
+	return append([]Family{f}, children...), err
 }
 
 func revocation(c ident.Caller, id ident.SessionID, at time.Time, reason string) audit.Event {

@@ -22,6 +22,9 @@ type Store interface {
 	Advance(ctx context.Context, prev, next Family, events ...audit.Event) (bool, error)
 	// Sessions lists the tenant's families that q selects, newest first.
 	Sessions(ctx context.Context, t ident.Tenant, q Query) ([]Family, error)
+	// Delegated lists the tenant's families that depend on the browser sessions
+	// and that q selects, newest first; those of every user.
+	Delegated(ctx context.Context, t ident.Tenant, browsers []ident.SessionID, q Query) ([]Family, error)
 	// Revoked answers from the database itself why the access token must be
 	// refused: "revoked", or "" where nothing speaks against it. A session that
 	// does not exist counts as revoked.
@@ -39,7 +42,9 @@ type Query struct {
 	User      ident.UserID // empty: of everyone in the organisation
 	Now       time.Time    // those that expire later
 	IdleSince time.Time    // and, where refreshable, were seen later
-	Page      ident.Page
+	// BrowserIdleSince is IdleSince of browser sessions.
+	BrowserIdleSince time.Time
+	Page             ident.Page
 }
 
 // FamilyTx is the part of a transaction that opens a family.
@@ -47,8 +52,10 @@ type FamilyTx interface {
 	audit.Sink
 	changes.Sink
 	// InsertFamily adds a family, and until the commit keeps its user from being
-	// disabled and from leaving the organisation. It is fault.AccountDisabled
-	// where the user is not active or not a member.
+	// disabled and from leaving the organisation, and its browser session from
+	// ending. It is fault.AccountDisabled where the user is not active or not a
+	// member, and fault.InvalidToken (revoked) where the browser session has
+	// ended, unless it is offline.
 	InsertFamily(Family) error
 }
 
@@ -57,19 +64,24 @@ type Tx interface {
 	FamilyTx
 	// Family returns a family, locked; fault.NotFound where there is none.
 	Family(id ident.SessionID) (Family, error)
-	// SaveFamily stores Ended, Seen, Chain and Holder of a family that Family returned.
+	// SaveFamily stores everything that may change of a family that Family
+	// returned: Ended, Seen, Chain, Holder, AuthenticatedAt and ExpiresAt.
 	SaveFamily(Family) error
-	// EndSessions ends the living sessions that e selects and announces each.
-	// It returns which they were.
-	EndSessions(e Ending) ([]ident.SessionID, error)
+	// EndSessions ends the living sessions that e selects, and with each browser
+	// session those that depend on it, and announces each. It returns them as
+	// they were.
+	EndSessions(e Ending) ([]Family, error)
 }
 
-// Ending selects the sessions of a user that end, and says why.
+// Ending selects sessions that end, and says why. User, Client or Browser is
+// given; of several, sessions have all.
 type Ending struct {
-	User   ident.UserID
-	Org    ident.OrgID     // empty: in every organisation
-	Except ident.SessionID // empty: none is spared
-	Reason string
-	At     time.Time
-	Until  time.Time // when the last access token of these sessions has expired
+	User    ident.UserID
+	Client  ident.ClientID
+	Browser ident.SessionID // those that depend on this session: delegated in it, and not offline
+	Org     ident.OrgID     // empty: in every organisation
+	Except  ident.SessionID // empty: none is spared
+	Reason  string
+	At      time.Time
+	Until   time.Time // when the last access token of these sessions has expired
 }

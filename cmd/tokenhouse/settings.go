@@ -77,6 +77,8 @@ func settings() []setting {
 		span("refresh_absolute_ttl", "a login is over after so long", func(c *config) *time.Duration { return &c.House.Tokens.RefreshAbsolute }),
 		span("refresh_grace", "how long a replaced refresh token may be repeated", func(c *config) *time.Duration { return &c.House.Tokens.RefreshGrace }),
 		span("refresh_cooldown", "a refresh repeated within it does not rotate", func(c *config) *time.Duration { return &c.House.Tokens.RefreshCooldown }),
+		span("browser_session_ttl", "a browser is signed in to our pages for so long at most", func(c *config) *time.Duration { return &c.House.Tokens.BrowserAbsolute }),
+		span("browser_session_idle_ttl", "a browser that does not come by for so long is signed out", func(c *config) *time.Duration { return &c.House.Tokens.BrowserIdle }),
 		text("admin_email", "first administrator, made at the first start", func(c *config) *string { return &c.House.Admin.Email }),
 		hidden("admin_password", "password of the first administrator", func(c *config) *secret.Plain { return &c.House.Admin.Password }).defaultsTo("made up, and told once"),
 		prefixes("trusted_proxies", "networks whose forwarding headers are believed", func(c *config) *[]netip.Prefix { return &c.House.HTTP.TrustedProxies }).defaultsTo("none"),

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -129,6 +130,8 @@ func (t Tokens) check(f *findings) {
 		{"refresh_absolute_ttl", t.RefreshAbsolute, time.Minute, year},
 		{"refresh_grace", t.RefreshGrace, 0, time.Hour},
 		{"refresh_cooldown", t.RefreshCooldown, 0, time.Hour},
+		{"browser_session_ttl", t.BrowserAbsolute, time.Minute, year},
+		{"browser_session_idle_ttl", t.BrowserIdle, time.Minute, year},
 	} {
 		s.check(f)
 	}
@@ -138,6 +141,10 @@ func (t Tokens) check(f *findings) {
 	}
 	if t.RefreshCooldown > t.RefreshGrace && t.RefreshGrace > 0 {
 		f.mistake("refresh_cooldown", fmt.Sprintf("%s is longer than refresh_grace (%s)", Short(t.RefreshCooldown), Short(t.RefreshGrace)), "at most "+Short(t.RefreshGrace))
+	}
+	if t.BrowserIdle > t.BrowserAbsolute {
+		f.mistake("browser_session_idle_ttl", fmt.Sprintf("%s is longer than browser_session_ttl (%s), which signs every browser out first", Short(t.BrowserIdle), Short(t.BrowserAbsolute)),
+			"at most "+Short(t.BrowserAbsolute)+", or a longer browser_session_ttl")
 	}
 	if t.AccessTTL > t.RefreshIdle {
 		f.mistake("access_token_ttl", fmt.Sprintf("%s is longer than refresh_idle_ttl (%s), so that the refresh token dies before it is needed", Short(t.AccessTTL), Short(t.RefreshIdle)),
@@ -152,8 +159,8 @@ func (c Config) checkAPIKeys(f *findings) {
 	p := c.APIKeys.Prefix
 	if !apiKeyPrefix.MatchString(p) || len(p) > 24 {
 		f.mistake("api_key_prefix", fmt.Sprintf("%q", p), "1 to 24 lower-case letters and digits, in words joined by one underscore, such as acme_live; the last underscore is added")
-	} else if p == "thr" {
-		f.mistake("api_key_prefix", "thr is the prefix of refresh tokens", "such as acme_live")
+	} else if slices.Contains([]string{"thr", "thb", "thc"}, p) { // refresh tokens, browser sessions, authorization codes
+		f.mistake("api_key_prefix", p+" is the prefix of other tokens of ours", "such as acme_live")
 	}
 }
 

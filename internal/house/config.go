@@ -49,6 +49,8 @@ type Tokens struct {
 	RefreshAbsolute time.Duration // a login is over after so long, however busy
 	RefreshGrace    time.Duration // how long the previous refresh token may be repeated
 	RefreshCooldown time.Duration // a repeated refresh within it does not rotate; 0 rotates always
+	BrowserIdle     time.Duration // a browser that does not come by for so long is signed out
+	BrowserAbsolute time.Duration // a browser is signed in for so long at most
 }
 
 // APIKeys say what API keys look like.
@@ -97,6 +99,8 @@ func Defaults() Config {
 			RefreshAbsolute: 30 * 24 * time.Hour,
 			RefreshGrace:    time.Minute,
 			RefreshCooldown: 30 * time.Second,
+			BrowserIdle:     8 * time.Hour,
+			BrowserAbsolute: 24 * time.Hour,
 		},
 		APIKeys: APIKeys{Prefix: "th_live"},
 		Accounts: Accounts{

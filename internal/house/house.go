@@ -189,7 +189,8 @@ func (h *House) buildTokens(context.Context) error {
 	h.parts.revocations = &tokens.Revocations{Now: h.env.Now}
 	h.Sessions = &tokens.Service{
 		Store: h.DB.Sessions(), MACs: purpose{h.parts.secrets, sealing.RefreshMAC}, Now: h.env.Now, Random: h.env.Random,
-		Policy:       tokens.Policy{Grace: explicit(t.RefreshGrace), Cooldown: explicit(t.RefreshCooldown), Idle: t.RefreshIdle, Absolute: t.RefreshAbsolute},
+		BrowserMACs:  purpose{h.parts.secrets, sealing.BrowserSession},
+		Policy:       tokens.Policy{Grace: explicit(t.RefreshGrace), Cooldown: explicit(t.RefreshCooldown), Idle: t.RefreshIdle, Absolute: t.RefreshAbsolute, BrowserIdle: t.BrowserIdle, BrowserAbsolute: t.BrowserAbsolute},
 		MaxAccessTTL: MaxAccessTTL, Revocations: h.parts.revocations, Fresh: h.Feed.Fresh,
 		Observe: func(r tokens.Result) { h.Metrics.Refreshed(string(r)) },
 	}

@@ -25,11 +25,18 @@ const (
 	DeviceCookie  Purpose = "device-cookie"  // authenticates device cookies
 	CursorKey     Purpose = "cursor-key"     // authenticates page cursors
 	SetupLink     Purpose = "setup-link"     // authenticates the set-up link
+	// BrowserSession authenticates the cookies of browser sessions.
+	BrowserSession Purpose = "browser-session"
+	// FormToken authenticates the forms of our own pages against forgery.
+	FormToken Purpose = "form-token"
+	// PairwiseSubject makes the sub that one sector knows a user by (OpenID
+	// Connect Core 1.0 §8.1). It is never replaced: users would be strangers.
+	PairwiseSubject Purpose = "pairwise-subject"
 )
 
 // Purposes lists every purpose.
 func Purposes() []Purpose {
-	return []Purpose{RefreshMAC, APIKeyPepper, LockoutPepper, DeviceCookie, CursorKey, SetupLink}
+	return []Purpose{RefreshMAC, APIKeyPepper, LockoutPepper, DeviceCookie, CursorKey, SetupLink, BrowserSession, FormToken, PairwiseSubject}
 }
 
 // secretSize is the size of a secret in bytes.

@@ -2,9 +2,6 @@ package gormstore
 
 import (
 	"context"
-	"fmt"
-	"net/netip"
-	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -80,26 +77,25 @@ func (s sessions) Advance(ctx context.Context, prev, next tokens.Family, events 
 }
 
 func (s sessions) Sessions(ctx context.Context, t ident.Tenant, q tokens.Query) ([]tokens.Family, error) {
-	g := s.db.read.WithContext(ctx).Where("org_id = ? AND revoked_at = 0 AND expires_at > ?", string(t.Org()), micros(q.Now)).
-		Where("(refreshable = ? OR seen_at > ?)", false, micros(q.IdleSince))
+	return selected(s.db.read.WithContext(ctx), t, q)
+}
+
+func (s sessions) Delegated(ctx context.Context, t ident.Tenant, browsers []ident.SessionID, q tokens.Query) ([]tokens.Family, error) {
+	return selected(s.db.read.WithContext(ctx).Where("browser_session_id IN ? AND browser_session_id <> ''", browsers), t, q)
+}
+
+// selected returns those of g that q selects.
+func selected(g *gorm.DB, t ident.Tenant, q tokens.Query) ([]tokens.Family, error) {
+	g = g.Where("org_id = ? AND revoked_at = 0 AND expires_at > ?", string(t.Org()), micros(q.Now)).
+		Where("(refreshable = ? OR seen_at > ?)", false, micros(q.IdleSince)).
+		Where("(client_id <> ? OR seen_at > ?)", string(tokens.BrowserClient), micros(q.BrowserIdleSince))
 	if q.User != "" {
 		g = g.Where("user_id = ?", string(q.User))
 	}
 	if q.Page.Before != "" {
 		g = g.Where("id < ?", q.Page.Before)
 	}
-	var rows []sessionRow
-	if err := g.Order("id DESC").Limit(q.Page.Limit).Find(&rows).Error; err != nil {
-		return nil, unavailable(err)
-	}
-	out := make([]tokens.Family, len(rows))
-	for i, r := range rows {
-		var err error
-		if out[i], err = r.domain(); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
+	return families(g.Order("id DESC").Limit(q.Page.Limit))
 }
 
 func (s sessions) Revoked(ctx context.Context, a tokens.AccessID) (string, error) {
@@ -154,8 +150,29 @@ func (t *tx) InsertFamily(f tokens.Family) error {
 	if len(status) == 0 || status[0] != string(accounts.Active) {
 		return fault.AccountDisabled
 	}
+	if err := t.holdBrowser(f.Delegation); err != nil {
+		return err
+	}
 	r := sessionRowOf(f)
 	return conflict(t.g.Create(&r).Error)
+}
+
+// holdBrowser keeps the browser session that delegates from ending until the
+// commit: whoever ends it waits, and then finds what depends on it.
+func (t *tx) holdBrowser(d tokens.Delegation) error {
+	if d.Browser == "" || d.Offline {
+		return nil
+	}
+	var ended []int64
+	err := t.g.Model(&sessionRow{}).Clauses(clause.Locking{Strength: "SHARE"}).
+		Where("id = ?", string(d.Browser)).Pluck("revoked_at", &ended).Error
+	if err != nil {
+		return unavailable(err)
+	}
+	if len(ended) == 0 || ended[0] != 0 {
+		return fault.New(fault.InvalidToken, "The browser session has ended").Because("revoked")
+	}
+	return nil
 }
 
 // Family returns a family, locked.
@@ -170,156 +187,4 @@ func (t *tx) SaveFamily(f tokens.Family) error {
 		return fault.NotFound
 	}
 	return unavailable(done.Error)
-}
-
-// EndSessions ends the sessions that e selects.
-func (t sessionTx) EndSessions(e tokens.Ending) ([]ident.SessionID, error) { return t.endSessions(e) }
-
-// EndSessions ends the sessions that e selects and returns how many there were.
-func (t *tx) EndSessions(e accounts.Ending) (int, error) {
-	ended, err := t.endSessions(tokens.Ending(e))
-	return len(ended), err
-}
-
-// endSessions ends and announces the sessions that e selects. They are locked
-// in the order of their identifiers, so that two who do this wait in line.
-// Sessions whose last access token has expired need no ending.
-func (t *tx) endSessions(e tokens.Ending) ([]ident.SessionID, error) {
-	q := forUpdate(t.g.Model(&sessionRow{})).
-		Where("user_id = ? AND revoked_at = 0 AND expires_at > ?", string(e.User), micros(e.At.Add(e.At.Sub(e.Until))))
-	if e.Org != "" {
-		q = q.Where("org_id = ?", string(e.Org))
-	}
-	if e.Except != "" {
-		q = q.Where("id <> ?", string(e.Except))
-	}
-	var ids []ident.SessionID
-	if err := q.Order("id").Pluck("id", &ids).Error; err != nil {
-		return nil, unavailable(err)
-	}
-	for chunk := range slices.Chunk(ids, 500) {
-		err := t.g.Exec("UPDATE sessions SET version = version + 1, revoked_at = ?, revoked_reason = ? WHERE id IN ?",
-			micros(e.At), e.Reason, chunk).Error
-		if err != nil {
-			return nil, unavailable(err)
-		}
-	}
-	for _, id := range ids {
-		c := changes.Change{Kind: changes.SessionRevoked, Key: string(id), At: e.At, Until: e.Until}
-		if err := t.Announce(c); err != nil {
-			return nil, err
-		}
-	}
-	return ids, nil
-}
-
-func familyOf(g *gorm.DB, id ident.SessionID) (tokens.Family, error) {
-	var r sessionRow
-	if err := g.Where("id = ?", string(id)).Take(&r).Error; err != nil {
-		return tokens.Family{}, notFound(err)
-	}
-	return r.domain()
-}
-
-type sessionRow struct {
-	ID          string `gorm:"primaryKey"`
-	User        string `gorm:"column:user_id"`
-	Org         string `gorm:"column:org_id"`
-	Client      string `gorm:"column:client_id"`
-	Method      string
-	Created     int64 `gorm:"column:created_at"`
-	Expires     int64 `gorm:"column:expires_at"`
-	Refreshable bool
-	Version     int64
-	Chain       sessionChain  `gorm:"embedded"`
-	Holder      sessionHolder `gorm:"embedded"`
-	Seen        sessionSeen   `gorm:"embedded"`
-	Ended       sessionEnded  `gorm:"embedded"`
-}
-
-type sessionChain struct {
-	Generation     uint32
-	LastUsed       uint32
-	PreviousAt     int64
-	RetryKey       []byte
-	ContestedFrom  uint32
-	ContestedTo    uint32
-	ContestedAt    int64
-	ContestedAgent []byte
-}
-
-type sessionHolder struct {
-	Network string
-	Agent   []byte
-	Proof   []byte
-	Proven  bool
-}
-
-type sessionSeen struct {
-	SeenAt    int64
-	IP        string `gorm:"column:ip"`
-	UserAgent string
-}
-
-type sessionEnded struct {
-	RevokedAt     int64
-	RevokedReason string
-}
-
-func (sessionRow) TableName() string { return "sessions" }
-
-func sessionRowOf(f tokens.Family) sessionRow {
-	c := f.Chain
-	r := sessionRow{
-		ID: string(f.ID), User: string(f.User), Org: string(f.Org), Client: string(f.Client), Method: f.Method,
-		Created: micros(f.CreatedAt), Expires: micros(f.ExpiresAt), Refreshable: f.Refreshable, Version: f.Version,
-		Chain: sessionChain{
-			Generation: c.Generation, LastUsed: c.LastUsed, PreviousAt: micros(c.PreviousAt), RetryKey: digestBytes(c.RetryKey),
-			ContestedFrom: c.Contested.From, ContestedTo: c.Contested.To, ContestedAt: micros(c.Contested.At), ContestedAgent: digestBytes(c.Contested.Agent),
-		},
-		Holder: sessionHolder{Network: f.Holder.Network, Agent: digestBytes(f.Holder.Agent), Proof: digestBytes(f.Holder.Proof), Proven: f.Holder.Proven},
-		Seen:   sessionSeen{SeenAt: micros(f.Seen.At), UserAgent: f.Seen.UserAgent},
-		Ended:  sessionEnded{RevokedAt: micros(f.Ended.At), RevokedReason: f.Ended.Reason},
-	}
-	if f.Seen.IP.IsValid() {
-		r.Seen.IP = f.Seen.IP.String()
-	}
-	return r
-}
-
-func (r sessionRow) domain() (tokens.Family, error) {
-	c := r.Chain
-	f := tokens.Family{
-		ID: ident.SessionID(r.ID), User: ident.UserID(r.User), Org: ident.OrgID(r.Org), Client: ident.ClientID(r.Client), Method: r.Method,
-		CreatedAt: timeOf(r.Created), ExpiresAt: timeOf(r.Expires), Refreshable: r.Refreshable, Version: r.Version,
-		Chain: tokens.Chain{
-			Generation: c.Generation, LastUsed: c.LastUsed, PreviousAt: timeOf(c.PreviousAt), RetryKey: digestOf(c.RetryKey),
-			Contested: tokens.Contested{From: c.ContestedFrom, To: c.ContestedTo, At: timeOf(c.ContestedAt), Agent: digestOf(c.ContestedAgent)},
-		},
-		Holder: tokens.Holder{Network: r.Holder.Network, Agent: digestOf(r.Holder.Agent), Proof: digestOf(r.Holder.Proof), Proven: r.Holder.Proven},
-		Seen:   tokens.Seen{At: timeOf(r.Seen.SeenAt), UserAgent: r.Seen.UserAgent},
-		Ended:  tokens.Ended{At: timeOf(r.Ended.RevokedAt), Reason: r.Ended.RevokedReason},
-	}
-	if r.Seen.IP != "" {
-		ip, err := netip.ParseAddr(r.Seen.IP)
-		if err != nil {
-			return f, fmt.Errorf("session %s: %w", r.ID, err)
-		}
-		f.Seen.IP = ip
-	}
-	return f, nil
-}
-
-// digestBytes stores a digest; none is no bytes.
-func digestBytes(d tokens.Digest) []byte {
-	if d == (tokens.Digest{}) {
-		return []byte{}
-	}
-	return d[:]
-}
-
-// digestOf is the inverse of digestBytes.
-func digestOf(b []byte) (d tokens.Digest) {
-	copy(d[:], b)
-	return d
 }
