@@ -14,8 +14,9 @@ type Store interface {
 	InExchangeTx(ctx context.Context, fn func(Tx) error) error
 }
 
-// Tx settles a login and opens its session.
+// Tx settles a login and opens its session, in place of another where the
+// browser had one.
 type Tx interface {
 	accounts.LoginTx
-	tokens.FamilyTx
+	tokens.Tx
 }

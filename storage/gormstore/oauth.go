@@ -14,9 +14,9 @@ type exchanges struct{ db *DB }
 
 var (
 	_ oauth.Store = exchanges{}
-	_ oauth.Tx    = (*tx)(nil)
+	_ oauth.Tx    = sessionTx{}
 )
 
 func (e exchanges) InExchangeTx(ctx context.Context, fn func(oauth.Tx) error) error {
-	return e.db.inTx(ctx, func(t *tx) error { return fn(t) })
+	return e.db.inTx(ctx, func(t *tx) error { return fn(sessionTx{t}) })
 }
