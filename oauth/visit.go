@@ -61,12 +61,14 @@ const (
 
 // Question is what a page asks before the request goes on.
 type Question struct {
-	Asked     Asked
-	Pending   string // the request put aside: what the page sends back
-	Client    Registered
-	Scopes    Scopes // to be allowed; for AskConsent
-	Remember  Scopes // of them, what was allowed before
-	User      Person // who is logged in; zero where nobody is
-	LoginHint string
-	Reason    string // why a known user must log in again: "prompt", "max_age", "id_token_hint"; empty: nobody is logged in
+	Asked   Asked
+	Pending string // the request put aside: what the page sends back
+	Client  Registered
+	// RedirectURI is where the answer will go; it was proved to be the client's.
+	RedirectURI string
+	Scopes      Scopes // to be allowed; for AskConsent
+	Remember    Scopes // of them, what was allowed before
+	User        Person // who is logged in; zero where nobody is
+	LoginHint   string
+	Reason      string // why a known user must log in again: "prompt", "max_age", "id_token_hint"; empty: nobody is logged in
 }
