@@ -37,9 +37,17 @@ var (
 // AssertionAlgorithms lists what client assertions may be signed with, as
 // discovery documents show them.
 func AssertionAlgorithms() []string {
-	var out []string
-	for _, a := range slices.Concat(secretAlgorithms, keyAlgorithms) {
-		out = append(out, string(a))
+	return algorithmNames(slices.Concat(secretAlgorithms, keyAlgorithms))
+}
+
+// ObjectAlgorithms lists what a client's own keys may sign with: assertions and
+// request objects.
+func ObjectAlgorithms() []string { return algorithmNames(keyAlgorithms) }
+
+func algorithmNames(algs []jose.SignatureAlgorithm) []string {
+	out := make([]string, len(algs))
+	for i, a := range algs {
+		out[i] = string(a)
 	}
 	return out
 }
@@ -127,6 +135,9 @@ func readAssertion(compact string) (presentedAssertion, error) {
 // authentic verifies the signature with what the client has registered.
 func (a *ClientAuthenticator) authentic(ctx context.Context, r Registered, in presentedAssertion) error {
 	alg := jose.SignatureAlgorithm(in.jws.Signatures[0].Header.Algorithm)
+	if only := r.Settings.Signing.TokenEndpoint; only != "" && only != string(alg) {
+		return refusedClient{refusedAssertion}
+	}
 	if r.AuthMethod == AuthSecretJWT {
 		return a.signedWithSecret(r, in.jws, alg)
 	}

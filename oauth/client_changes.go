@@ -3,6 +3,7 @@ package oauth
 import (
 	"bytes"
 	"context"
+	"errors"
 	"reflect"
 	"slices"
 	"strings"
@@ -89,22 +90,31 @@ func (s *Clients) Update(ctx context.Context, caller ident.Caller, id ident.Clie
 	if err != nil {
 		return Registered{}, err
 	}
-	var next Registered
+	next := c.to(seen)
+	claim := next.sectorClaim()
+	if claim != seen.sectorClaim() {
+		if err := s.checkSector(ctx, next); err != nil {
+			return Registered{}, err
+		}
+	}
 	err = s.Store.InClientTx(ctx, func(tx ClientTx) error {
 		before, err := tx.LockClient(caller.Tenant(), id)
 		if err != nil {
 			return err
 		}
 		next = c.to(before)
-		if err := fault.Refusals(judgeClient(next, s.Catalogue)); err != nil {
+		if err := fault.Refusals(s.rules().judgeClient(next)); err != nil {
 			return err
+		}
+		if next.sectorClaim() != claim {
+			return fault.New(fault.Conflict, "The client was changed by somebody else just now.")
 		}
 		fields := changed(before, next)
 		if len(fields) == 0 {
 			return nil
 		}
 		if slices.ContainsFunc(fields, func(f string) bool { return f != "name" && f != "status" }) {
-			if err := s.within(caller, before, next); err != nil {
+			if err := errors.Join(s.within(caller, before, next), opens(caller, before, next)); err != nil {
 				return err
 			}
 		}

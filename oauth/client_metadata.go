@@ -24,47 +24,28 @@ var registrable = []string{GrantAuthorizationCode, GrantRefreshToken, GrantClien
 
 // identityScopes are the scopes that are no permissions (OpenID Connect Core
 // 1.0 §5.4 and §11).
-var identityScopes = []string{"openid", "profile", "email", "offline_access"}
+var identityScopes = []string{ScopeOpenID, ScopeProfile, ScopeEmail, ScopeOfflineAccess}
 
 // judgeClient says what is wrong with a client as it would be stored: each
 // value by itself, then what contradicts what (RFC 7591 §2).
-func judgeClient(r Registered, all scope.Catalogue) []fault.Field {
-	var out []fault.Field
-	refuse := func(name, detail string) {
-		if detail != "" {
-			out = append(out, fault.Field{Name: name, Detail: detail})
-		}
-	}
-	refuse("name", nameTrouble(r.Name))
-	if !slices.Contains(AuthMethods(), r.AuthMethod) {
-		refuse("auth_method", "must be one of none, client_secret_basic, client_secret_post, client_secret_jwt and private_key_jwt")
-	}
-	if r.Status != ClientActive && r.Status != ClientDisabled {
-		refuse("status", "must be active or disabled")
-	}
+func (j clientRules) judgeClient(r Registered) []fault.Field {
+	var f refusals
+	f.refuse("name", nameTrouble(r.Name))
+	f.unless(slices.Contains(AuthMethods(), r.AuthMethod), "auth_method",
+		"must be one of none, client_secret_basic, client_secret_post, client_secret_jwt and private_key_jwt")
+	f.unless(r.Status == ClientActive || r.Status == ClientDisabled, "status", "must be active or disabled")
 	for i, g := range r.Grants {
-		if !slices.Contains(registrable, g) {
-			refuse(at("grants", i), "must be one of "+strings.Join(registrable, ", "))
-		}
+		f.unless(slices.Contains(registrable, g), at("grants", i), "must be one of "+strings.Join(registrable, ", "))
 	}
 	for i, u := range r.RedirectURIs {
-		refuse(at("redirect_uris", i), redirectTrouble(u))
+		f.refuse(at("redirect_uris", i), redirectTroubleOf(r, u))
 	}
-	for i, u := range r.Logout.RedirectURIs {
-		refuse(at("post_logout_redirect_uris", i), redirectTrouble(u))
-	}
-	if len(r.RedirectURIs) > MaxRedirectURIs {
-		refuse("redirect_uris", fmt.Sprintf("must hold at most %d", MaxRedirectURIs))
-	}
-	if len(r.Logout.RedirectURIs) > MaxRedirectURIs {
-		refuse("post_logout_redirect_uris", fmt.Sprintf("must hold at most %d", MaxRedirectURIs))
-	}
-	if r.Logout.BackchannelURI != "" {
-		refuse("backchannel_logout_uri", webTrouble(r.Logout.BackchannelURI))
-	}
-	out = append(out, judgeGrants(r)...)
-	out = append(out, judgeKeys(r)...)
-	return append(out, judgeScopes(r, all)...)
+	f.unless(len(r.RedirectURIs) <= MaxRedirectURIs, "redirect_uris", fmt.Sprintf("must hold at most %d", MaxRedirectURIs))
+	f = append(f, judgeGrants(r)...)
+	f = append(f, j.judgeKeys(r)...)
+	f = append(f, judgeScopes(r, j.catalogue)...)
+	f = append(f, j.judgeLogout(r)...)
+	return append(f, j.judgeSettings(r)...)
 }
 
 func at(name string, i int) string { return fmt.Sprintf("%s[%d]", name, i) }
@@ -88,29 +69,20 @@ func judgeGrants(r Registered) (out []fault.Field) {
 	return out
 }
 
-// judgeKeys holds the client's own keys against its method.
-func judgeKeys(r Registered) (out []fault.Field) {
-	refuse := func(name, detail string) { out = append(out, fault.Field{Name: name, Detail: detail}) }
+// judgeKeys holds the client's own keys against its method. Any client may
+// have keys: they also verify its request objects.
+func (j clientRules) judgeKeys(r Registered) []fault.Field {
+	var f refusals
 	has := len(r.JWKS) > 0 || r.JWKSURI != ""
-	switch {
-	case len(r.JWKS) > 0 && r.JWKSURI != "":
-		refuse("jwks", "must not be given with jwks_uri (RFC 7591 §2)")
-	case r.AuthMethod == AuthPrivateKeyJWT && !has:
-		refuse("jwks", "must be given for private_key_jwt, or jwks_uri")
-	case r.AuthMethod != AuthPrivateKeyJWT && has:
-		refuse("jwks", "must be given, as jwks_uri, for private_key_jwt only")
-	}
+	f.unless(len(r.JWKS) == 0 || r.JWKSURI == "", "jwks", "must not be given with jwks_uri (RFC 7591 §2)")
+	f.unless(has || r.AuthMethod != AuthPrivateKeyJWT, "jwks", "must be given for private_key_jwt, or jwks_uri")
 	if len(r.JWKS) > 0 {
 		if err := checkKeySet(r.JWKS); err != nil {
-			refuse("jwks", err.Error())
+			f.refuse("jwks", err.Error())
 		}
 	}
-	if r.JWKSURI != "" {
-		if detail := webTrouble(r.JWKSURI); detail != "" {
-			refuse("jwks_uri", detail)
-		}
-	}
-	return out
+	f.optional("jwks_uri", r.JWKSURI, j.webTrouble)
+	return f
 }
 
 // judgeScopes takes permissions that exist, one by one, and what OpenID

@@ -17,6 +17,10 @@ const (
 	uriDots     = "must not have . or .. as part of its path"
 	uriScheme   = "must begin with https://, with http:// and localhost, 127.0.0.1 or [::1], or with a scheme of one's own that has a dot, as in com.example.app:/callback (RFC 8252 §7.1)"
 	uriWeb      = "must begin with https://, or with http:// and localhost, 127.0.0.1 or [::1]"
+	uriHTTPS    = "must begin with https://"
+	uriApp      = "must begin with https:// or http:// for a web application; another scheme is for application_type native (OpenID Connect Registration 1.0 §2)"
+	uriHash     = "must have after its # nothing but the SHA-256 of what is there, in base64url (OpenID Connect Core 1.0 §6.2)"
+	uriResource = "must be an absolute URI of at most 2000 printable ASCII characters, without a fragment (RFC 8707 §2)"
 	uriHost     = "must name a host, in lower case, and a port that exists"
 )
 
@@ -50,6 +54,53 @@ func webTrouble(s string) string {
 		return uriHost
 	case u.Scheme == "http" && !loopback(u.Hostname()):
 		return uriWeb
+	}
+	return ""
+}
+
+// redirectTroubleOf is redirectTrouble for an address of this client, which may
+// be for web pages or for applications only.
+func redirectTroubleOf(r Registered, s string) string {
+	if trouble := redirectTrouble(s); trouble != "" {
+		return trouble
+	}
+	if r.Settings.ApplicationType == "web" && !web(s) {
+		return uriApp
+	}
+	return ""
+}
+
+// web reports whether an address that passed redirectTrouble is a web server's.
+func web(s string) bool { return strings.HasPrefix(s, "https://") || strings.HasPrefix(s, "http://") }
+
+// webTrouble is webTrouble for an address that we or a browser fetch: clear
+// HTTP is for development.
+func (j clientRules) webTrouble(s string) string {
+	trouble := webTrouble(s)
+	if trouble == "" && !j.development && !strings.HasPrefix(s, "https://") || trouble == uriWeb && !j.development {
+		return uriHTTPS
+	}
+	return trouble
+}
+
+// requestTrouble is webTrouble for a request_uri, whose fragment may be the
+// hash of what is there.
+func (j clientRules) requestTrouble(s string) string {
+	s, hash, _ := strings.Cut(s, "#")
+	if strings.ContainsFunc(hash, func(c rune) bool {
+		return c != '-' && c != '_' && c != '=' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z')
+	}) {
+		return uriHash
+	}
+	return j.webTrouble(s)
+}
+
+// resourceTrouble says what is wrong with the name of a resource server, which
+// is compared and never fetched.
+func resourceTrouble(s string) string {
+	u, trouble := address(s)
+	if trouble != "" || !u.IsAbs() || u.Opaque == "" && u.Host == "" {
+		return uriResource
 	}
 	return ""
 }

@@ -39,7 +39,12 @@ type Clients struct {
 	Catalogue scope.Catalogue
 	// TokenTTL is how long a client's access tokens live at most, and so how
 	// long it is remembered that they were ended.
-	TokenTTL  time.Duration
+	TokenTTL   time.Duration
+	Algorithms []string // what we sign with; RS256 and ES256 where empty
+	// Development: clients may name servers on this machine, in clear HTTP.
+	Development bool
+	Sectors     SectorFetcher // where nil, a sector_identifier_uri is refused
+
 	CacheSize int         // DefaultClientCache where zero
 	Fresh     func() bool // changes.Feed.Fresh: whether the cache may be believed
 	Now       func() time.Time
@@ -74,11 +79,14 @@ func (s *Clients) Create(ctx context.Context, caller ident.Caller, n Registratio
 	now := s.Now()
 	r := n.client()
 	r.ID, r.Org, r.CreatedAt, r.CreatedBy = ident.NewClientID(now, s.Random), caller.Org, now, author(caller)
-	if err := fault.Refusals(judgeClient(r, s.Catalogue)); err != nil {
+	if err := fault.Refusals(s.rules().judgeClient(r)); err != nil {
 		return Registered{}, secret.Plain{}, err
 	}
-	if err := s.within(caller, r); err != nil {
+	if err := errors.Join(s.within(caller, r), opens(caller, Registered{}, r)); err != nil {
 		return Registered{}, secret.Plain{}, s.denied(ctx, caller, err, now)
+	}
+	if err := s.checkSector(ctx, r); err != nil {
+		return Registered{}, secret.Plain{}, err
 	}
 	var plain secret.Plain
 	if r.AuthMethod.UsesSecret() {
@@ -99,6 +107,15 @@ func (s *Clients) Create(ctx context.Context, caller ident.Caller, n Registratio
 		return Registered{}, secret.Plain{}, err
 	}
 	return r, plain, nil
+}
+
+// rules are what every client of the deployment is held against.
+func (s *Clients) rules() clientRules {
+	j := clientRules{catalogue: s.Catalogue, algorithms: s.Algorithms, development: s.Development}
+	if len(j.algorithms) == 0 {
+		j.algorithms = []string{"RS256", "ES256"}
+	}
+	return j
 }
 
 // client is what n asks for, tidied and with its defaults.
@@ -193,6 +210,19 @@ func (s *Clients) within(caller ident.Caller, rs ...Registered) error {
 		return fault.Lacking(lacks.Strings()...)
 	}
 	return nil
+}
+
+// opens refuses whoever would let a client at the people of other
+// organisations, which only the operator may: on first opening it, and on taking
+// away that those are asked.
+func opens(caller ident.Caller, before, after Registered) error {
+	if caller.Kind == ident.Operator || after.Settings.OpenTo != OpenToEveryone {
+		return nil
+	}
+	if before.Settings.OpenTo == OpenToEveryone && (before.Settings.SkipConsent || !after.Settings.SkipConsent) {
+		return nil
+	}
+	return fault.New(fault.InsufficientPermissions, "Only the operator, on the command line, opens a client to everyone.")
 }
 
 // denied records that a known caller lacks a permission, where err says so,
