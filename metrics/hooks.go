@@ -41,6 +41,9 @@ func (s *Set) Refreshed(result string) { s.credentials.refreshes.inc(result) }
 // APIKeyVerified counts an API key that was presented.
 func (s *Set) APIKeyVerified(result string) { s.credentials.apiKeys.inc(result) }
 
+// LogoutTold counts an attempt to tell a client of a logout, by how it ended.
+func (s *Set) LogoutTold(result string) { s.credentials.logouts.inc(result) }
+
 // LockedNow sets how many login counters are locked, by scope.
 func (s *Set) LockedNow(scopes map[string]int) { s.credentials.lockedNow.replace(scopes) }
 

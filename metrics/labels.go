@@ -36,6 +36,7 @@ var (
 	verifications  = closed{"ok", "invalid", "expired", "missing_org", "revoked", "unavailable"}
 	refreshResults = closed{"rotated", "replayed", "roaming", "contested", "adopted", "stale", "reuse_detected", "expired", "idle", "revoked", "malformed"}
 	apiKeyResults  = closed{"ok", "malformed", "unknown", "mismatch", "superseded", "revoked", "expired", "owner_inactive", "unavailable"}
+	logoutResults  = closed{"delivered", "retried", "refused", "given_up"}
 	outcomes       = closed{string(audit.Success), string(audit.Failure), string(audit.Denied)}
 	algorithms     = closed{"ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"}
 	keyStates      = closed{"published", "active", "retiring", "revoked"}

@@ -54,6 +54,7 @@ type credentialMetrics struct {
 	hashing       prometheus.Gauge
 	hashWait      prometheus.Histogram
 	propagation   prometheus.Histogram
+	logouts       counters
 }
 
 // systemMetrics are about the server itself.
@@ -104,6 +105,8 @@ func newCredentialMetrics(r *prometheus.Registry) credentialMetrics {
 			label{"result", refreshResults}),
 		apiKeys: newCounters("tokenhouse_api_key_verifications_total", "API keys presented, by result.",
 			label{"result", apiKeyResults}),
+		logouts: newCounters("tokenhouse_backchannel_logouts_total", "Attempts to tell a client of a logout, by how they ended.",
+			label{"result", logoutResults}),
 		rotationDue: prometheus.NewGauge(prometheus.GaugeOpts{Name: "tokenhouse_api_keys_rotation_due", Help: "API keys that are older than the rotation interval."}),
 		hashing:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "tokenhouse_password_hash_inflight", Help: "Password hashes being computed now."}),
 		hashWait: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -115,7 +118,7 @@ func newCredentialMetrics(r *prometheus.Registry) credentialMetrics {
 			Buckets: []float64{.005, .025, .1, .25, .5, 1, 2, 5, 10, 30},
 		}),
 	}
-	for _, c := range []counters{m.logins, m.lockouts, m.issued, m.verifications, m.refreshes, m.apiKeys} {
+	for _, c := range []counters{m.logins, m.lockouts, m.issued, m.verifications, m.refreshes, m.apiKeys, m.logouts} {
 		c.register(r)
 	}
 	m.lockedNow.register(r)

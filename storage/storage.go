@@ -44,6 +44,7 @@ type Stores interface {
 	Exchanges() oauth.Store
 	Clients() oauth.ClientStore
 	ClientAssertions() oauth.AssertionStore
+	Logouts() oauth.LogoutQueue
 	SealedSecrets() sealing.SecretStore
 	SigningKeys() signing.Store
 	APIKeys() apikeys.Store

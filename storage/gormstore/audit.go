@@ -72,6 +72,9 @@ func (t *tx) flush() error {
 			t.events[i].Seq = rows[i].Seq
 		}
 	}
+	if err := t.queueLogouts(); err != nil {
+		return err
+	}
 	return t.flushChanges()
 }
 

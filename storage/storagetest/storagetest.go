@@ -38,6 +38,8 @@ var suites = []struct {
 	{"clients: expiry and quotas", clientExpiry},
 	{"clients: families of their users", clientFamilies},
 	{"client assertions", clientAssertions},
+	{"logouts: queueing", logoutQueueing},
+	{"logouts: delivery", logoutDelivery},
 	{"sessions", sessionStore},
 	{"sessions: endings", sessionEndings},
 	{"sessions: cleaning up", sessionCleanup},
