@@ -7,51 +7,57 @@ type Name string
 
 // Every event there is. A name, once released, keeps its code and meaning.
 const (
-	LoginSucceeded      Name = "login.succeeded"
-	LoginFailed         Name = "login.failed"
-	LoginLocked         Name = "login.locked"   // a counter reached its limit
-	LoginRefused        Name = "login.refused"  // an attempt while locked or throttled
-	LoginUnlocked       Name = "login.unlocked" // by an administrator
-	UserRegistered      Name = "user.registered"
-	UserCreated         Name = "user.created"
-	UserUpdated         Name = "user.updated"
-	UserDisabled        Name = "user.disabled"
-	UserEnabled         Name = "user.enabled"
-	PasswordChanged     Name = "password.changed"
-	PasswordRehashed    Name = "password.rehashed"
-	OrgCreated          Name = "org.created"
-	OrgUpdated          Name = "org.updated"
-	MemberAdded         Name = "member.added"
-	MemberRemoved       Name = "member.removed"
-	MemberRoleSet       Name = "member.role_set"
-	RoleSet             Name = "role.set"
-	RoleDeleted         Name = "role.deleted"
-	SessionRefreshed    Name = "session.refreshed" // routine: first per hour
-	SessionRevoked      Name = "session.revoked"
-	RefreshRefused      Name = "refresh.refused" // expired, stale, revoked
-	RefreshReused       Name = "refresh.reuse_detected"
-	TokenRevoked        Name = "token.revoked"
-	APIKeyCreated       Name = "api_key.created"
-	APIKeyUpdated       Name = "api_key.updated"
-	APIKeyRotated       Name = "api_key.rotated"
-	APIKeyRevoked       Name = "api_key.revoked"
-	APIKeyUsed          Name = "api_key.used" // routine: first per hour
-	APIKeyRefused       Name = "api_key.refused"
-	APIKeyDue           Name = "api_key.rotation_due"
-	PermissionDenied    Name = "permission.denied"
-	CrossOrgDenied      Name = "tenant.cross_org_denied"
-	SigningKeyAdded     Name = "signing_key.created"
-	SigningKeyRotated   Name = "signing_key.rotated"
-	SigningKeyRemoved   Name = "signing_key.removed" // all it signed has expired
-	ClientCreated       Name = "client.created"
-	ClientUpdated       Name = "client.updated"
-	ClientSecretRotated Name = "client.secret_rotated"
-	ClientDeleted       Name = "client.deleted"
-	ClientTokenIssued   Name = "client.token_issued" // routine: first per hour
-	ClientRefused       Name = "client.refused"      // it did not prove who it is
-	LogoutDelivered     Name = "logout.delivered"    // a client was told of a logout
-	LogoutFailed        Name = "logout.failed"       // it refused to hear, or never answered
-	SetupCompleted      Name = "setup.completed"
+	LoginSucceeded       Name = "login.succeeded"
+	LoginFailed          Name = "login.failed"
+	LoginLocked          Name = "login.locked"   // a counter reached its limit
+	LoginRefused         Name = "login.refused"  // an attempt while locked or throttled
+	LoginUnlocked        Name = "login.unlocked" // by an administrator
+	UserRegistered       Name = "user.registered"
+	UserCreated          Name = "user.created"
+	UserUpdated          Name = "user.updated"
+	UserDisabled         Name = "user.disabled"
+	UserEnabled          Name = "user.enabled"
+	PasswordChanged      Name = "password.changed"
+	PasswordRehashed     Name = "password.rehashed"
+	OrgCreated           Name = "org.created"
+	OrgUpdated           Name = "org.updated"
+	MemberAdded          Name = "member.added"
+	MemberRemoved        Name = "member.removed"
+	MemberRoleSet        Name = "member.role_set"
+	RoleSet              Name = "role.set"
+	RoleDeleted          Name = "role.deleted"
+	SessionRefreshed     Name = "session.refreshed" // routine: first per hour
+	SessionRevoked       Name = "session.revoked"
+	RefreshRefused       Name = "refresh.refused" // expired, stale, revoked
+	RefreshReused        Name = "refresh.reuse_detected"
+	TokenRevoked         Name = "token.revoked"
+	APIKeyCreated        Name = "api_key.created"
+	APIKeyUpdated        Name = "api_key.updated"
+	APIKeyRotated        Name = "api_key.rotated"
+	APIKeyRevoked        Name = "api_key.revoked"
+	APIKeyUsed           Name = "api_key.used" // routine: first per hour
+	APIKeyRefused        Name = "api_key.refused"
+	APIKeyDue            Name = "api_key.rotation_due"
+	PermissionDenied     Name = "permission.denied"
+	CrossOrgDenied       Name = "tenant.cross_org_denied"
+	SigningKeyAdded      Name = "signing_key.created"
+	SigningKeyRotated    Name = "signing_key.rotated"
+	SigningKeyRemoved    Name = "signing_key.removed" // all it signed has expired
+	ClientCreated        Name = "client.created"
+	ClientUpdated        Name = "client.updated"
+	ClientSecretRotated  Name = "client.secret_rotated"
+	ClientDeleted        Name = "client.deleted"
+	ClientTokenIssued    Name = "client.token_issued"   // routine: first per hour
+	ClientRefused        Name = "client.refused"        // it did not prove who it is
+	LogoutDelivered      Name = "logout.delivered"      // a client was told of a logout
+	LogoutFailed         Name = "logout.failed"         // it refused to hear, or never answered
+	AuthorizationGranted Name = "authorization.granted" // a code was given
+	AuthorizationDenied  Name = "authorization.denied"
+	ConsentGranted       Name = "consent.granted"
+	ConsentWithdrawn     Name = "consent.withdrawn"
+	CodeRedeemed         Name = "code.redeemed"
+	CodeReused           Name = "code.reused" // a second use: what the first gave has ended
+	SetupCompleted       Name = "setup.completed"
 )
 
 // entry is what the catalogue says of one name.
@@ -74,6 +80,8 @@ var catalogue = []entry{
 	{ClientCreated, "TH1611I"}, {ClientUpdated, "TH1612I"}, {ClientSecretRotated, "TH1613I"}, {ClientDeleted, "TH1614I"},
 	{ClientTokenIssued, "TH1615I"}, {ClientRefused, "TH1616W"},
 	{LogoutDelivered, "TH1621I"}, {LogoutFailed, "TH1622W"},
+	{AuthorizationGranted, "TH1621I"}, {AuthorizationDenied, "TH1622W"}, {CodeRedeemed, "TH1623I"}, {CodeReused, "TH1624E"},
+	{ConsentGranted, "TH1631I"}, {ConsentWithdrawn, "TH1632I"},
 	{SetupCompleted, "TH1701I"},
 }
 

@@ -144,20 +144,30 @@ func (a *ClientAuthenticator) authentic(ctx context.Context, r Registered, in pr
 	if !slices.Contains(keyAlgorithms, alg) {
 		return refusedClient{refusedAssertion}
 	}
-	kid := in.jws.Signatures[0].Header.KeyID
+	ok, err := a.signedByKey(ctx, r, in.jws)
+	if err == nil && !ok {
+		err = refusedClient{refusedAssertion}
+	}
+	return err
+}
+
+// signedByKey reports whether one of the client's own keys made the signature.
+// It is refusedClient where the keys that the client publishes cannot be had.
+func (a *ClientAuthenticator) signedByKey(ctx context.Context, r Registered, jws *jose.JSONWebSignature) (bool, error) {
+	alg, kid := jose.SignatureAlgorithm(jws.Signatures[0].Header.Algorithm), jws.Signatures[0].Header.KeyID
 	keys, err := a.keysOf(ctx, r, kid, alg)
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, k := range keys.Keys {
 		if kid != "" && k.KeyID != kid || !signsWith(k, alg) {
 			continue
 		}
-		if _, err := in.jws.Verify(k.Key); err == nil {
-			return nil
+		if _, err := jws.Verify(k.Key); err == nil {
+			return true, nil
 		}
 	}
-	return refusedClient{refusedAssertion}
+	return false, nil
 }
 
 func (a *ClientAuthenticator) signedWithSecret(r Registered, jws *jose.JSONWebSignature, alg jose.SignatureAlgorithm) error {

@@ -4,9 +4,9 @@ import (
 	"context"
 	"time"
 
-	"github.com/tokenhouse/tokenhouse/audit"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/internal/secret"
+	"github.com/tokenhouse/tokenhouse/tokens"
 )
 
 // Of authorization codes.
@@ -61,7 +61,7 @@ type AuthorizationStore interface {
 
 // AuthorizationTx is one transaction on codes and consents.
 type AuthorizationTx interface {
-	audit.Sink
+	tokens.Tx
 	// InsertCode stores a new code.
 	InsertCode(Code) error
 	// PutConsent stores what a user allows a client now, and nothing else.
@@ -69,16 +69,11 @@ type AuthorizationTx interface {
 	// DeleteConsent forgets a consent, and with it the codes that were not
 	// redeemed; fault.NotFound where there is no consent.
 	DeleteConsent(user ident.UserID, client ident.ClientID) error
-	// EndFamiliesOf ends the living families that the user gave the client,
-	// announces each until until, and returns how many there were.
-	EndFamiliesOf(user ident.UserID, client ident.ClientID, at, until time.Time, reason string) (int, error)
 }
 
 // CodeTx redeems codes, in the transaction that opens their family.
 type CodeTx interface {
 	// UseCode marks a code as used for the family, in one compare-and-swap, and
-	// keeps it known until then. It reports false where somebody was first, or
-	// where the browser session in which it was allowed has ended; until the
-	// commit that session stays as it is.
-	UseCode(c Code, family ident.SessionID, at, until time.Time) (bool, error)
+	// keeps it known until then. It reports false where somebody was first.
+	UseCode(digest []byte, family ident.SessionID, at, until time.Time) (bool, error)
 }

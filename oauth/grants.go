@@ -89,3 +89,9 @@ func GrantTypes() []string {
 func invalidScope() error {
 	return fault.New(fault.InvalidScope, "The scope is unknown, malformed or exceeds what may be granted.")
 }
+
+// invalidGrant is a code that is no good. The client is not told why; the
+// reason is for the log.
+func invalidGrant(reason string) error {
+	return fault.New(fault.InvalidToken, "The authorization code is not valid.").Because(reason)
+}

@@ -57,6 +57,7 @@ var wires = map[fault.Code]wire{
 	fault.InvalidClient:      {401, "INVALID_CLIENT", "invalid client", "Invalid client", "The client is unknown or did not prove who it is.", "invalid_client"},
 	fault.UnauthorizedClient: {400, "UNAUTHORIZED_CLIENT", "unauthorized client", "Unauthorized client", "The client may not use this grant.", "unauthorized_client"},
 	fault.InvalidScope:       {400, "INVALID_SCOPE", "invalid scope", "Invalid scope", "The scope is unknown or exceeds the grant.", "invalid_scope"},
+	fault.InvalidTarget:      {400, "INVALID_TARGET", "invalid target", "Invalid target", "The resource is unknown or was not granted.", "invalid_target"},
 }
 
 // Reasons of an InvalidToken fault that have a text of their own in the error

@@ -74,6 +74,8 @@ const (
 	UnauthorizedClient Code = "unauthorized_client"
 	// InvalidScope is a scope that is unknown or exceeds the grant (RFC 6749 §5.2).
 	InvalidScope Code = "invalid_scope"
+	// InvalidTarget is a resource that is unknown or was not granted (RFC 8707 §2).
+	InvalidTarget Code = "invalid_target"
 )
 
 // Codes lists every code; the wire table is tested against it.
@@ -84,7 +86,7 @@ func Codes() []Code {
 		Unauthenticated, InvalidToken, InvalidAPIKey, AmbiguousCredentials, InvalidCredentials, AccountLocked, AccountDisabled,
 		InsufficientPermissions, CrossOrigin, InsecureTransport,
 		NotFound, Conflict, RateLimited,
-		UnsupportedGrant, InvalidClient, UnauthorizedClient, InvalidScope,
+		UnsupportedGrant, InvalidClient, UnauthorizedClient, InvalidScope, InvalidTarget,
 	}
 }
 
