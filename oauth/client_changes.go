@@ -83,7 +83,7 @@ func changed(a, b Registered) []string {
 // the name and the status, every permission that the client might or may ask
 // for, because who says where a client is or by which key it is known can act as it.
 // Where the client is disabled, or may do less than before, the access tokens
-// that it has for itself end with it, everywhere.
+// that it has for itself and all that its users gave it end with it, everywhere.
 func (s *Clients) Update(ctx context.Context, caller ident.Caller, id ident.ClientID, c ClientChange) (Registered, error) {
 	now := s.Now()
 	seen, err := s.managed(ctx, caller, id, now)
@@ -122,7 +122,7 @@ func (s *Clients) Update(ctx context.Context, caller ident.Caller, id ident.Clie
 			return err
 		}
 		if narrowed(before, next) {
-			if err := s.endTokens(tx, next, now); err != nil {
+			if err := s.endTokens(tx, next, now, endedNarrowed); err != nil {
 				return err
 			}
 		}
@@ -141,13 +141,34 @@ func narrowed(before, after Registered) bool {
 	lost := func(a, b []string) bool {
 		return slices.ContainsFunc(a, func(s string) bool { return !slices.Contains(b, s) })
 	}
-	return before.Active() && !after.Active() || lost(before.Grants, after.Grants) || lost(before.Scopes, after.Scopes)
+	opened := before.Settings.OpenTo != after.Settings.OpenTo && after.Settings.OpenTo == OpenToOrganization
+	return before.Active() && !after.Active() || opened || lost(before.Grants, after.Grants) ||
+		lost(allowedScopes(before), allowedScopes(after)) || lost(before.Settings.Resources, after.Settings.Resources)
 }
 
-// endTokens makes every replica refuse the access tokens whose subject the
-// client is (RFC 9068 §2.2) and that it was given until now.
-func (s *Clients) endTokens(tx ClientTx, r Registered, now time.Time) error {
-	return tx.Announce(changes.Change{Kind: changes.SubjectCutoff, Key: string(r.ID), At: now, Until: now.Add(s.TokenTTL)})
+// allowedScopes are the scopes that a client may ask for; one that was
+// registered without any may ask for who the user is.
+func allowedScopes(r Registered) []string {
+	if len(r.Scopes) == 0 {
+		return identityScopes
+	}
+	return r.Scopes
+}
+
+// Why families of users end with a client, as their audit says it.
+const (
+	endedNarrowed = "client_changed"
+	endedDeleted  = "client_deleted"
+)
+
+// endTokens makes every replica refuse what the client was given until now: the
+// access tokens whose subject it is (RFC 9068 §2.2), and whatever users let it have.
+func (s *Clients) endTokens(tx ClientTx, r Registered, now time.Time, reason string) error {
+	until := now.Add(s.TokenTTL)
+	if _, err := tx.EndClientFamilies(r.ID, now, until, reason); err != nil {
+		return err
+	}
+	return tx.Announce(changes.Change{Kind: changes.SubjectCutoff, Key: string(r.ID), At: now, Until: until})
 }
 
 // RotateSecret gives a client a new client_secret, which is never shown again.
@@ -211,26 +232,31 @@ func succeeded(old, fresh ClientSecret, until time.Time, grace time.Duration) []
 	return []ClientSecret{fresh, old}
 }
 
-// Delete forgets a client, and ends the access tokens that it has for itself,
-// everywhere. It needs clients:manage.
+// Delete forgets a client, and ends the access tokens that it has for itself and
+// all that its users gave it, everywhere. It needs clients:manage.
 func (s *Clients) Delete(ctx context.Context, caller ident.Caller, id ident.ClientID) error {
 	now := s.Now()
 	if _, err := s.managed(ctx, caller, id, now); err != nil {
 		return err
 	}
-	return s.Store.InClientTx(ctx, func(tx ClientTx) error {
-		r, err := tx.LockClient(caller.Tenant(), id)
-		if err != nil {
-			return err
-		}
-		if err := tx.DeleteClient(id); err != nil {
-			return err
-		}
-		if err := s.endTokens(tx, r, now); err != nil {
-			return err
-		}
-		return noteClient(tx, r, registryEvent(caller, r, audit.ClientDeleted, now))
-	})
+	return s.Store.InClientTx(ctx, func(tx ClientTx) error { return s.delete(tx, caller, id, now, "") })
+}
+
+// delete is Delete within a transaction, for a reason that is recorded.
+func (s *Clients) delete(tx ClientTx, caller ident.Caller, id ident.ClientID, now time.Time, reason string) error {
+	r, err := tx.LockClient(caller.Tenant(), id)
+	if err != nil {
+		return err
+	}
+	if err := tx.DeleteClient(id); err != nil {
+		return err
+	}
+	if err := s.endTokens(tx, r, now, endedDeleted); err != nil {
+		return err
+	}
+	e := registryEvent(caller, r, audit.ClientDeleted, now)
+	e.Reason = reason
+	return noteClient(tx, r, e)
 }
 
 // managed finds a client that the caller may change.
