@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
@@ -20,6 +22,24 @@ type session struct {
 	ExpiresAt  timestamp       `json:"expires_at"`
 	IP         string          `json:"ip"`
 	UserAgent  string          `json:"user_agent"`
+	// For is the client that the user allowed this session; none for a login of
+	// their own.
+	For *sessionClient `json:"client,omitempty"`
+	// Clients are those that a browser's session signed in to and that depend on
+	// it, or outlive it where offline.
+	Clients []signedInClient `json:"clients,omitempty"`
+}
+
+type sessionClient struct {
+	ID   ident.ClientID `json:"id"`
+	Name string         `json:"name"`
+}
+
+type signedInClient struct {
+	ID         ident.ClientID `json:"client_id"`
+	Name       string         `json:"name"`
+	LastSeenAt timestamp      `json:"last_seen_at"`
+	Offline    bool           `json:"offline"`
 }
 
 // everyone, in place of a user's identifier, stands for the whole organisation.
@@ -63,13 +83,28 @@ func (s *Server) listSessions(ctx context.Context, caller ident.Caller, req sess
 	if err != nil {
 		return page[session]{}, err
 	}
+	below, err := s.Services.Sessions.Delegated(ctx, caller, found)
+	if err != nil {
+		return page[session]{}, err
+	}
+	names, err := s.Services.Clients.Names(ctx, slices.Concat(append(slices.Collect(maps.Values(below)), found)...))
+	if err != nil {
+		return page[session]{}, err
+	}
 	key := func(f tokens.Family) string { return string(f.ID) }
 	return paged(s, req.pageRequest, found, key, func(f tokens.Family) session {
-		return session{
+		v := session{
 			ID: f.ID, Current: f.ID == caller.Session, User: f.User, Client: f.Client, Method: f.Method,
 			CreatedAt: timestamp{f.CreatedAt}, LastSeenAt: timestamp{f.Seen.At}, ExpiresAt: timestamp{f.ExpiresAt},
 			IP: addressText(f.Seen.IP), UserAgent: f.Seen.UserAgent,
 		}
+		if f.IsDelegated() {
+			v.For = &sessionClient{f.Client, names[f.Client]}
+		}
+		for _, d := range below[f.ID] {
+			v.Clients = append(v.Clients, signedInClient{d.Client, names[d.Client], timestamp{d.Seen.At}, d.Delegation.Offline})
+		}
+		return v
 	}), nil
 }
 

@@ -52,6 +52,10 @@ const BrowserClient ident.ClientID = "cli_browser"
 // cookie of our own pages stands for, and what delegated families depend on.
 func (f Family) IsBrowser() bool { return f.Client == BrowserClient }
 
+// IsDelegated reports whether the family is what a user allowed a client, not a
+// login of their own.
+func (f Family) IsDelegated() bool { return f.Delegation != Delegation{} }
+
 // Ended says when and why a family was revoked; the zero Ended is a live one.
 type Ended struct {
 	At     time.Time

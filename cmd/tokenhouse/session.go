@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -22,25 +25,70 @@ func (p *process) sessionCommand() *cobra.Command {
 }
 
 type sessionView struct {
-	ID        ident.SessionID `json:"id"`
-	User      ident.UserID    `json:"user_id"`
-	Client    ident.ClientID  `json:"client_id"`
-	CreatedAt string          `json:"created_at"`
-	LastUsed  string          `json:"last_used_at"`
-	ExpiresAt string          `json:"expires_at"`
-	IP        string          `json:"ip"`
-	UserAgent string          `json:"user_agent"`
+	ID         ident.SessionID `json:"id"`
+	User       ident.UserID    `json:"user_id"`
+	Client     ident.ClientID  `json:"client_id"`
+	ClientName string          `json:"client_name,omitempty"` // of a client that the user allowed
+	CreatedAt  string          `json:"created_at"`
+	LastUsed   string          `json:"last_used_at"`
+	ExpiresAt  string          `json:"expires_at"`
+	IP         string          `json:"ip"`
+	UserAgent  string          `json:"user_agent"`
+	Clients    []signedInView  `json:"clients,omitempty"` // that a browser's session signed in to
 }
 
-func sessionViewOf(f tokens.Family) sessionView {
-	v := sessionView{
-		ID: f.ID, User: f.User, Client: f.Client, CreatedAt: stamp(f.CreatedAt),
-		LastUsed: stamp(f.Seen.At), ExpiresAt: stamp(f.ExpiresAt), UserAgent: f.Seen.UserAgent,
+type signedInView struct {
+	ID       ident.ClientID `json:"client_id"`
+	Name     string         `json:"name"`
+	LastUsed string         `json:"last_used_at"`
+	Offline  bool           `json:"offline"`
+}
+
+// sessionViews shows sessions with the clients that are behind them.
+func sessionViews(ctx context.Context, h *house.House, caller ident.Caller, families []tokens.Family) ([]sessionView, error) {
+	var below []tokens.Family
+	byBrowser := map[ident.SessionID][]tokens.Family{}
+	for chunk := range slices.Chunk(families, pageSize) {
+		found, err := h.Sessions.Delegated(ctx, caller, chunk)
+		if err != nil {
+			return nil, err
+		}
+		for browser, fs := range found {
+			byBrowser[browser], below = fs, append(below, fs...)
+		}
 	}
-	if f.Seen.IP.IsValid() {
-		v.IP = f.Seen.IP.String()
+	names, err := h.Clients.Names(ctx, slices.Concat(families, below))
+	if err != nil {
+		return nil, err
 	}
-	return v
+	out := make([]sessionView, len(families))
+	for i, f := range families {
+		v := sessionView{
+			ID: f.ID, User: f.User, Client: f.Client, ClientName: names[f.Client], CreatedAt: stamp(f.CreatedAt),
+			LastUsed: stamp(f.Seen.At), ExpiresAt: stamp(f.ExpiresAt), UserAgent: f.Seen.UserAgent,
+		}
+		if f.Seen.IP.IsValid() {
+			v.IP = f.Seen.IP.String()
+		}
+		for _, d := range byBrowser[f.ID] {
+			v.Clients = append(v.Clients, signedInView{d.Client, names[d.Client], stamp(d.Seen.At), d.Delegation.Offline})
+		}
+		out[i] = v
+	}
+	return out, nil
+}
+
+// client is who the session is for, in one cell: the client that the user
+// allowed, and for a browser those that it signed in to.
+func (v sessionView) client() string {
+	if len(v.Clients) == 0 {
+		return cmp.Or(v.ClientName, string(v.Client))
+	}
+	names := make([]string, len(v.Clients))
+	for i, c := range v.Clients {
+		names[i] = cmp.Or(c.Name, string(c.ID))
+	}
+	return string(v.Client) + ": " + strings.Join(names, ", ")
 }
 
 func (p *process) listSessions(ctx context.Context, c *cobra.Command, h *house.House, caller ident.Caller) error {
@@ -56,13 +104,18 @@ func (p *process) listSessions(ctx context.Context, c *cobra.Command, h *house.H
 	if err != nil {
 		return err
 	}
-	return printList(c, families, sessionViewOf, []column[tokens.Family]{
-		{"id", func(f tokens.Family) string { return string(f.ID) }},
-		{"user", func(f tokens.Family) string { return string(f.User) }},
-		{"created", func(f tokens.Family) string { return sessionViewOf(f).CreatedAt }},
-		{"last used", func(f tokens.Family) string { return sessionViewOf(f).LastUsed }},
-		{"ip", func(f tokens.Family) string { return sessionViewOf(f).IP }},
-		{"user agent", func(f tokens.Family) string { return sessionViewOf(f).UserAgent }},
+	views, err := sessionViews(ctx, h, caller, families)
+	if err != nil {
+		return err
+	}
+	return printList(c, views, func(v sessionView) sessionView { return v }, []column[sessionView]{
+		{"id", func(v sessionView) string { return string(v.ID) }},
+		{"user", func(v sessionView) string { return string(v.User) }},
+		{"client", sessionView.client},
+		{"created", func(v sessionView) string { return v.CreatedAt }},
+		{"last used", func(v sessionView) string { return v.LastUsed }},
+		{"ip", func(v sessionView) string { return v.IP }},
+		{"user agent", func(v sessionView) string { return v.UserAgent }},
 	})
 }
 

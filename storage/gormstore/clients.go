@@ -4,16 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
-	"github.com/tokenhouse/tokenhouse/internal/changes"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/oauth"
+	"github.com/tokenhouse/tokenhouse/tokens"
 )
 
 type clientRow struct {
@@ -154,25 +153,8 @@ func (t *tx) CountOpenClients(from string, since time.Time) (living, recent int,
 }
 
 func (t *tx) EndClientFamilies(client ident.ClientID, at, until time.Time, reason string) (int, error) {
-	var ids []ident.SessionID
-	err := forUpdate(t.g.Model(&sessionRow{})).
-		Where("client_id = ? AND revoked_at = 0 AND expires_at > ?", string(client), micros(at.Add(at.Sub(until)))).
-		Order("id").Pluck("id", &ids).Error
-	if err != nil {
-		return 0, unavailable(err)
-	}
-	for chunk := range slices.Chunk(ids, 500) {
-		err := t.g.Exec("UPDATE sessions SET version = version + 1, revoked_at = ?, revoked_reason = ? WHERE id IN ?", micros(at), reason, chunk).Error
-		if err != nil {
-			return 0, unavailable(err)
-		}
-	}
-	for _, id := range ids {
-		if err := t.Announce(changes.Change{Kind: changes.SessionRevoked, Key: string(id), At: at, Until: until}); err != nil {
-			return 0, err
-		}
-	}
-	return len(ids), nil
+	ended, err := t.endSessions(tokens.Ending{Client: client, Reason: reason, At: at, Until: until})
+	return len(ended), err
 }
 
 func (t *tx) LockClient(tenant ident.Tenant, id ident.ClientID) (oauth.Registered, error) {
