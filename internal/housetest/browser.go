@@ -36,16 +36,23 @@ func (h *Harness) Browser() *Browser { return h.BrowserAt(0) }
 // apart, so a browser can go on at another one; see At.
 func (h *Harness) BrowserAt(replica int) *Browser {
 	h.t.Helper()
-	base, err := url.Parse(h.Replicas[replica].URL)
+	return NewBrowser(h.t, h.Replicas[replica].URL)
+}
+
+// NewBrowser starts a browser without cookies at a server that the test runs
+// itself, by its issuer.
+func NewBrowser(t testing.TB, issuer string) *Browser {
+	t.Helper()
+	base, err := url.Parse(issuer)
 	if err != nil {
-		h.t.Fatal(err)
+		t.Fatal(err)
 	}
 	jar, err := cookiejar.New(nil)
 	if err != nil {
-		h.t.Fatal(err)
+		t.Fatal(err)
 	}
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &Browser{t: h.t, base: base, http: &http.Client{Jar: jar, CheckRedirect: stay}}
+	return &Browser{t: t, base: base, http: &http.Client{Jar: jar, CheckRedirect: stay}}
 }
 
 // For is the same browser, with the same cookies, for another test or subtest.
