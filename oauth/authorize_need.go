@@ -110,7 +110,7 @@ func (q *authorizing) question(ctx context.Context, n need) (Question, error) {
 	}
 	put := q.aside
 	put.Asked, put.Account = "", ""
-	ask := Question{Asked: n.asked, Client: q.client, User: who, LoginHint: q.params["login_hint"], Reason: n.reason}
+	ask := Question{Asked: n.asked, Client: q.client, RedirectURI: q.to.RedirectURI, User: who, LoginHint: q.params["login_hint"], Reason: n.reason}
 	switch n.asked {
 	case AskConsent:
 		put.Asked = who.ID

@@ -15,8 +15,9 @@ type Store interface {
 }
 
 // Tx settles a login and opens its session, in place of another where the
-// browser had one.
+// browser had one, or redeems a code for one.
 type Tx interface {
 	accounts.LoginTx
 	tokens.Tx
+	CodeTx
 }

@@ -44,6 +44,7 @@ type Stores interface {
 	Exchanges() oauth.Store
 	Clients() oauth.ClientStore
 	ClientAssertions() oauth.AssertionStore
+	Authorizations() oauth.AuthorizationStore
 	Logouts() oauth.LogoutQueue
 	SealedSecrets() sealing.SecretStore
 	SigningKeys() signing.Store

@@ -1,0 +1,33 @@
+-- +goose Up
+-- Authorization codes, by a SHA-256 that says what kind of thing they are of: no
+-- other single-use thing is kept here. used_at is 0 until a code is redeemed, and
+-- then session_id is the family that it gave. Times are microseconds.
+CREATE TABLE authorization_codes (
+	digest             BLOB NOT NULL PRIMARY KEY,
+	client_id          TEXT NOT NULL REFERENCES clients (id) ON DELETE CASCADE,
+	user_id            TEXT NOT NULL,
+	org_id             TEXT NOT NULL,
+	browser_session_id TEXT NOT NULL,
+	redirect_uri       TEXT NOT NULL,
+	code_challenge     TEXT NOT NULL,
+	"authorization"    TEXT NOT NULL,
+	created_at         INTEGER NOT NULL,
+	expires_at         INTEGER NOT NULL,
+	used_at            INTEGER NOT NULL,
+	session_id         TEXT NOT NULL,
+	forget_at          INTEGER NOT NULL
+);
+CREATE INDEX authorization_codes_forget_at ON authorization_codes (forget_at);
+CREATE INDEX authorization_codes_client ON authorization_codes (client_id, user_id);
+
+-- What a user allows a client without being asked again. Scopes are separated by
+-- spaces, which none of them can hold.
+CREATE TABLE consents (
+	user_id    TEXT NOT NULL,
+	client_id  TEXT NOT NULL REFERENCES clients (id) ON DELETE CASCADE,
+	scopes     TEXT NOT NULL,
+	granted_at INTEGER NOT NULL,
+	updated_at INTEGER NOT NULL,
+	PRIMARY KEY (user_id, client_id)
+);
+CREATE INDEX consents_client ON consents (client_id);
