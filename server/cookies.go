@@ -15,23 +15,28 @@ const deviceMaxAge = 365 * 24 * time.Hour
 // browser refuses a cookie planted by a sibling domain or over cleartext
 // (RFC 6265bis §4.1.3).
 type jar struct {
-	access, refresh, device string
+	access, refresh, device string // of the API
+	session, browser        string // of our own pages
 	secure                  bool
 }
 
 func jarOf(https bool) jar {
 	if https {
-		return jar{access: "__Host-th_access", refresh: "__Secure-th_refresh", device: "__Secure-th_device", secure: true}
+		return jar{
+			access: "__Host-th_access", refresh: "__Secure-th_refresh", device: "__Secure-th_device",
+			session: "__Host-th_session", browser: "__Host-th_browser", secure: true,
+		}
 	}
-	return jar{access: "th_access", refresh: "th_refresh", device: "th_device"}
+	return jar{access: "th_access", refresh: "th_refresh", device: "th_device", session: "th_session", browser: "th_browser"}
 }
 
 // The paths a cookie is sent to. The device cookie is needed by both login
-// dialects and by nothing else, so it is set once for each.
+// dialects, by the login page and by nothing else, so it is set once for each.
 const (
 	everywhere = "/"
 	authPath   = "/api/v1/auth"
 	loginPath  = "/auth"
+	pagePath   = "/login"
 )
 
 // set returns the Set-Cookie of value; an age of zero or less deletes.
@@ -70,6 +75,7 @@ func (s *Server) setDevice(h http.Header, value string) {
 	j := s.jar()
 	add(h, j.set(j.device, authPath, value, deviceMaxAge))
 	add(h, j.set(j.device, loginPath, value, deviceMaxAge))
+	add(h, j.set(j.device, pagePath, value, deviceMaxAge))
 }
 
 func add(h http.Header, c *http.Cookie) { h.Add("Set-Cookie", c.String()) }

@@ -28,6 +28,10 @@ func originsOf(issuer *url.URL, listed []string) (origins, error) {
 	return o, nil
 }
 
+// forOtherSites are the paths to which other sites send forms by design. What
+// answers there changes nothing by itself.
+var forOtherSites = []string{authorizePath, logoutPath}
+
 // lists reports whether a page of that origin may read our answers.
 func (o origins) lists(origin string) bool { return slices.Contains(o.listed, origin) }
 
@@ -46,7 +50,7 @@ func (o origins) refuseForgery(r *http.Request) error {
 }
 
 func (o origins) judge(r *http.Request) error {
-	if safe(r.Method) {
+	if safe(r.Method) || slices.Contains(forOtherSites, r.URL.Path) {
 		return nil
 	}
 	if err := o.check.Check(r); err != nil {

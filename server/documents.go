@@ -11,6 +11,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/tokenhouse/tokenhouse/internal/secret"
+	"github.com/tokenhouse/tokenhouse/server/pages"
 )
 
 // document is something published: the same for everybody, ready to be sent.
@@ -25,6 +26,20 @@ type document struct {
 // documents are those made once, at the start.
 type documents struct {
 	openapi, metadata, docs document
+	assets                  map[string]document // by path: what pages load
+}
+
+func (d documents) asset(path string) document { return d.assets[path] }
+
+// assetAge is short, because the path of an asset does not change with it.
+const assetAge = 5 * time.Minute
+
+func assets() map[string]document {
+	out := map[string]document{}
+	for _, a := range pages.Assets() {
+		out[a.Path] = documentOf(a.Kind, a.Body, assetAge)
+	}
+	return out
 }
 
 func documentOf(kind string, body []byte, maxAge time.Duration) document {

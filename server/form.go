@@ -63,25 +63,35 @@ func readForm(w http.ResponseWriter, r *http.Request) (form, error) {
 	if err != nil {
 		return form{}, err
 	}
-	f := form{params: oauth.Params{}, origin: inboundOf(r.Context()).origin}
+	f := form{origin: inboundOf(r.Context()).origin}
 	if len(auth) == 1 {
 		f.authorization = auth[0]
 	}
-	values, err := url.ParseQuery(string(body))
+	f.params, err = parseParams(string(body))
+	return f, err
+}
+
+// parseParams reads parameters. Each is given at most once, but for resource,
+// whose values are joined by blanks (RFC 8707 §2); an empty one counts as left
+// out (RFC 6749 §3.1 and §3.2).
+func parseParams(text string) (oauth.Params, error) {
+	values, err := url.ParseQuery(text)
 	if err != nil || len(values) > maxParams {
-		return form{}, fault.New(fault.Malformed, "The form cannot be read.")
+		return nil, fault.New(fault.Malformed, "The parameters cannot be read.")
 	}
+	out := oauth.Params{}
 	for name, vs := range values {
+		value := strings.Join(vs, " ")
 		switch {
-		case len(vs) > 1:
-			return form{}, fault.New(fault.Malformed, "A parameter was given more than once.")
-		case !utf8.ValidString(vs[0]) || strings.ContainsRune(vs[0], 0):
-			return form{}, fault.New(fault.Malformed, "A parameter is not text in UTF-8.")
-		case vs[0] != "":
-			f.params[name] = vs[0]
+		case len(vs) > 1 && name != "resource":
+			return nil, fault.New(fault.Malformed, "A parameter was given more than once.")
+		case !utf8.ValidString(name+value) || strings.ContainsRune(name+value, 0):
+			return nil, fault.New(fault.Malformed, "A parameter is not text in UTF-8.")
+		case value != "":
+			out[name] = value
 		}
 	}
-	return f, nil
+	return out, nil
 }
 
 func formBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {

@@ -34,7 +34,7 @@ func (s *Server) engine() *gin.Engine {
 
 func (s *Server) routes() []route {
 	var all []route
-	for _, table := range [][]route{s.loginRoutes(), s.oauthRoutes(), s.apiKeyRoutes(), s.clientRoutes(), s.administrationRoutes(), s.publishedRoutes(), s.mountedRoutes()} {
+	for _, table := range [][]route{s.loginRoutes(), s.pageRoutes(), s.oauthRoutes(), s.apiKeyRoutes(), s.clientRoutes(), s.administrationRoutes(), s.publishedRoutes(), s.mountedRoutes()} {
 		all = append(all, table...)
 	}
 	return all
@@ -53,6 +53,21 @@ func (s *Server) loginRoutes() []route {
 		{http.MethodGet, "/api/v1/sessions", self, handle(s, http.StatusOK, s.listSessions)},
 		{http.MethodDelete, "/api/v1/sessions", person, handle(s, http.StatusOK, s.endOtherSessions)},
 		{http.MethodDelete, "/api/v1/sessions/:id", self, handle(s, http.StatusNoContent, s.endASession)},
+	}
+}
+
+// pageRoutes are what people look at. They judge the browser's own session.
+func (s *Server) pageRoutes() []route {
+	return []route{
+		{http.MethodGet, authorizePath, ownJudge, handlePage(s, s.startAuthorization)},
+		{http.MethodPost, authorizePath, ownJudge, handlePage(s, s.startPosted)},
+		{http.MethodGet, loginPage, ownJudge, handlePage(s, s.showLogin)},
+		{http.MethodPost, loginPage, ownJudge, handlePage(s, s.signIn)},
+		{http.MethodGet, consentPage, ownJudge, handlePage(s, s.showConsent)},
+		{http.MethodPost, consentPage, ownJudge, handlePage(s, s.decide)},
+		{http.MethodGet, logoutPath, ownJudge, handlePage(s, s.startLogout)},
+		{http.MethodPost, logoutPath, ownJudge, handlePage(s, s.startLogoutPosted)},
+		{http.MethodPost, confirmPath, ownJudge, handlePage(s, s.confirmLogout)},
 	}
 }
 
@@ -107,6 +122,7 @@ func (s *Server) administrationRoutes() []route {
 		{http.MethodGet, "/api/v1/audit-events", require(accounts.AuditRead), handle(s, http.StatusOK, s.listAuditEvents)},
 		{http.MethodGet, "/api/v1/audit", require(accounts.AuditRead), handle(s, http.StatusOK, s.listAuditEvents)},
 		{http.MethodGet, "/api/v1/signing-keys", require(accounts.SigningKeysRead), handle(s, http.StatusOK, s.listSigningKeys)},
+		{http.MethodPost, "/api/v1/signing-keys/rotate", require(accounts.SigningKeysManage), handle(s, http.StatusOK, s.rotateSigningKeys)},
 	}
 }
 
@@ -117,6 +133,8 @@ func (s *Server) publishedRoutes() []route {
 		path  string
 		serve gin.HandlerFunc
 	}{
+		{"/assets/style.css", publish(s, fixed(s.documents.asset("/assets/style.css")))},
+		{"/assets/submit.js", publish(s, fixed(s.documents.asset("/assets/submit.js")))},
 		{"/.well-known/jwks.json", publish(s, s.jwks)},
 		{"/.well-known/revocations", publish(s, s.revocations)},
 		{"/.well-known/openid-configuration", publish(s, fixed(s.documents.metadata))},

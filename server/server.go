@@ -83,6 +83,7 @@ type Mount struct {
 type Server struct {
 	Config   Config
 	Services Services
+	Pages    PageServices
 	Tokens   *verify.Verifier // of access tokens; its RevocationSource may be nil, as Services.Sessions is asked
 	Cursors  CursorKeys
 	Mounts   []Mount

@@ -3,11 +3,8 @@
 package pages
 
 import (
-	"bytes"
 	"context"
-	"embed"
 	"errors"
-	"html/template"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -18,15 +15,6 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/internal/secret"
 )
-
-//go:embed templates
-var templates embed.FS
-
-//go:embed assets/style.css
-var stylesheet []byte
-
-// policy lets a page load our stylesheet and send forms to us, and nothing else.
-const policy = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
 // maxForm bounds a form, in bytes.
 const maxForm = 64 << 10
@@ -58,15 +46,6 @@ type setupForm struct {
 	Problem   string            // about the form as a whole
 	Problems  map[string]string // by field
 }
-
-// view is a template and what goes into it.
-type view struct {
-	status int
-	name   string
-	data   any
-}
-
-var parsed = template.Must(template.ParseFS(templates, "templates/*.html"))
 
 // Show answers GET /setup?token=….
 func (s *Setup) Show(w http.ResponseWriter, r *http.Request) {
@@ -105,19 +84,12 @@ func (s *Setup) Submit(w http.ResponseWriter, r *http.Request) {
 	s.write(w, r, s.outcome(r, f, err))
 }
 
-// Style answers GET /setup/style.css.
-func (s *Setup) Style(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", "text/css; charset=utf-8")
-	w.Header().Set("Cache-Control", "public, max-age=3600")
-	s.send(w, r, http.StatusOK, stylesheet)
-}
-
 // outcome is the page that follows a submitted form.
-func (s *Setup) outcome(r *http.Request, f setupForm, err error) view {
+func (s *Setup) outcome(r *http.Request, f setupForm, err error) View {
 	e := fault.Of(err)
 	switch {
 	case err == nil:
-		return view{http.StatusOK, "setup_done.html", f}
+		return View{Status: http.StatusOK, name: "setup_done.html", data: f}
 	case e.Code == fault.InsufficientPermissions: // the one refusal of a link
 		return gone()
 	case e.Code == fault.Invalid:
@@ -134,18 +106,18 @@ func (s *Setup) outcome(r *http.Request, f setupForm, err error) view {
 	return s.failure(r, err)
 }
 
-func (s *Setup) form(status int, f setupForm) view {
+func (s *Setup) form(status int, f setupForm) View {
 	f.MinLength, f.MaxLength = s.MinLength, accounts.MaxLength
-	return view{status, "setup_form.html", f}
+	return View{Status: status, name: "setup_form.html", data: f}
 }
 
-func gone() view {
+func gone() View {
 	return message(http.StatusGone, "This link is not valid any more",
 		"It was used already, has expired, or is incomplete. Whoever runs the server can make a new one: tokenhouse user setup-link")
 }
 
 // failure tells nothing but that it is not the visitor's fault.
-func (s *Setup) failure(r *http.Request, err error) view {
+func (s *Setup) failure(r *http.Request, err error) View {
 	e := fault.Of(err)
 	if e.Code == fault.Unavailable || e.Code == fault.RateLimited {
 		return message(http.StatusServiceUnavailable, "The server is busy", "Nothing was changed. Please try again in a moment.")
@@ -154,29 +126,25 @@ func (s *Setup) failure(r *http.Request, err error) view {
 	return message(http.StatusInternalServerError, "Something went wrong", "Nothing was changed. The log of the server tells more.")
 }
 
-func message(status int, title, text string) view {
-	return view{status, "message.html", struct{ Title, Text string }{title, text}}
+func message(status int, title, text string) View {
+	return View{Status: status, name: "message.html", data: struct{ Title, Text string }{title, text}}
 }
 
-func (s *Setup) write(w http.ResponseWriter, r *http.Request, v view) {
-	var page bytes.Buffer
-	if err := parsed.ExecuteTemplate(&page, v.name, v.data); err != nil {
-		s.Log.ErrorContext(r.Context(), "a page could not be made", "page", v.name, "err", err)
+func (s *Setup) write(w http.ResponseWriter, r *http.Request, v View) {
+	page, err := v.Render()
+	if err != nil {
+		s.Log.ErrorContext(r.Context(), "a page could not be made", "err", err)
 		http.Error(w, "Something went wrong.", http.StatusInternalServerError)
 		return
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", policy)
+	h.Set("Content-Security-Policy", v.Policy())
 	h.Set("Cache-Control", "no-store")
 	h.Set("Referrer-Policy", "no-referrer") // the address holds the token
-	s.send(w, r, v.status, page.Bytes())
-}
-
-func (s *Setup) send(w http.ResponseWriter, r *http.Request, status int, body []byte) {
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(status)
-	if _, err := w.Write(body); err != nil {
+	h.Set("Content-Length", strconv.Itoa(len(page)))
+	w.WriteHeader(v.Status)
+	if _, err := w.Write(page); err != nil {
 		s.Log.DebugContext(r.Context(), "a page was not delivered", "err", err)
 	}
 }
