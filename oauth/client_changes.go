@@ -90,19 +90,25 @@ func (s *Clients) Update(ctx context.Context, caller ident.Caller, id ident.Clie
 	if err != nil {
 		return Registered{}, err
 	}
-	next := c.to(seen)
+	return s.change(ctx, caller, seen, now, c.to)
+}
+
+// change is Update of a client that the caller may manage, by what to returns
+// for it, which must depend on its argument only.
+func (s *Clients) change(ctx context.Context, caller ident.Caller, seen Registered, now time.Time, to func(Registered) Registered) (Registered, error) {
+	next := to(seen)
 	claim := next.sectorClaim()
 	if claim != seen.sectorClaim() {
 		if err := s.checkSector(ctx, next); err != nil {
 			return Registered{}, err
 		}
 	}
-	err = s.Store.InClientTx(ctx, func(tx ClientTx) error {
-		before, err := tx.LockClient(caller.Tenant(), id)
+	err := s.Store.InClientTx(ctx, func(tx ClientTx) error {
+		before, err := tx.LockClient(caller.Tenant(), seen.ID)
 		if err != nil {
 			return err
 		}
-		next = c.to(before)
+		next = to(before)
 		if err := fault.Refusals(s.rules().judgeClient(next)); err != nil {
 			return err
 		}

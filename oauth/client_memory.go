@@ -34,14 +34,15 @@ func (s *Clients) memory() *clientMemory {
 }
 
 // Lookup returns the client of that id, whatever its organisation and status;
-// fault.NotFound where there is none. It answers from memory while the change
+// fault.NotFound where there is none or its time is over. A client of an
+// organisation that is not active is disabled. It answers from memory while the change
 // feed is heard.
 func (s *Clients) Lookup(ctx context.Context, id ident.ClientID) (Registered, error) {
 	if _, err := ident.ParseClientID(string(id)); err != nil {
 		return Registered{}, errNoClient() // no database is asked about a made-up form
 	}
 	m := s.memory()
-	return m.clients.Get(ctx, id, func(ctx context.Context, id ident.ClientID) (Registered, error) {
+	r, err := m.clients.Get(ctx, id, func(ctx context.Context, id ident.ClientID) (Registered, error) {
 		var found Registered
 		_, err := m.unknown.Get(ctx, id, func(ctx context.Context, id ident.ClientID) (_ struct{}, err error) {
 			found, err = s.Store.AnyClient(ctx, id)
@@ -63,17 +64,25 @@ func (s *Clients) Lookup(ctx context.Context, id ident.ClientID) (Registered, er
 			return Registered{}, errNoClient()
 		}
 	})
+	if over := r.Settings.Dynamic.ExpiresAt; err == nil && !over.IsZero() && !s.Now().Before(over) {
+		return Registered{}, errNoClient()
+	}
+	return r, err
 }
 
 func errNoClient() error { return fault.New(fault.NotFound, "There is no such client.") }
 
-// Hear forgets clients that changed, and that an id had no client.
+// Hear forgets clients that changed, whatever of them changed: that an id had no
+// client, and that their organisation was active.
 func (s *Clients) Hear(cs []changes.Change) {
 	m := s.memory()
 	for _, c := range cs {
 		if c.Kind == changes.Client {
 			m.clients.Purge(ident.ClientID(c.Key))
 			m.unknown.Purge(ident.ClientID(c.Key))
+		}
+		if c.Kind == changes.Org {
+			m.clients.PurgeAll() // which are rare, and have few clients each
 		}
 	}
 }

@@ -12,8 +12,8 @@ import (
 // ClientStore keeps registered clients. They are read with their secrets,
 // current first.
 type ClientStore interface {
-	// AnyClient returns a client of whatever organisation; fault.NotFound where
-	// there is none.
+	// AnyClient returns a client of whatever organisation, disabled where that is
+	// not active; fault.NotFound where there is none.
 	AnyClient(ctx context.Context, id ident.ClientID) (Registered, error)
 	// Client returns a client of the tenant; fault.NotFound where there is none.
 	Client(ctx context.Context, t ident.Tenant, id ident.ClientID) (Registered, error)

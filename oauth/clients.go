@@ -76,8 +76,12 @@ func (s *Clients) Create(ctx context.Context, caller ident.Caller, n Registratio
 	if !caller.May(PermClientsManage) {
 		return Registered{}, secret.Plain{}, fault.Lacking(string(PermClientsManage))
 	}
-	now := s.Now()
-	r := n.client()
+	return s.insert(ctx, caller, n.client(), s.Now(), func(ClientTx) error { return nil })
+}
+
+// insert is Create for a client whose maker was looked at. What admit refuses
+// is refused; the client's organisation is the caller's.
+func (s *Clients) insert(ctx context.Context, caller ident.Caller, r Registered, now time.Time, admit func(ClientTx) error) (Registered, secret.Plain, error) {
 	r.ID, r.Org, r.CreatedAt, r.CreatedBy = ident.NewClientID(now, s.Random), caller.Org, now, author(caller)
 	if err := fault.Refusals(s.rules().judgeClient(r)); err != nil {
 		return Registered{}, secret.Plain{}, err
@@ -98,6 +102,9 @@ func (s *Clients) Create(ctx context.Context, caller ident.Caller, n Registratio
 		r.Secrets = []ClientSecret{sec}
 	}
 	err := s.Store.InClientTx(ctx, func(tx ClientTx) error {
+		if err := admit(tx); err != nil {
+			return err
+		}
 		if err := tx.InsertClient(r); err != nil {
 			return err
 		}
@@ -156,8 +163,8 @@ func once(words []string) []string {
 
 // author is who a client was made by.
 func author(caller ident.Caller) string {
-	if caller.Kind == ident.Operator {
-		return string(ident.Operator)
+	if caller.Kind == ident.Operator || caller.Kind == ident.Anonymous {
+		return string(caller.Kind)
 	}
 	return caller.ID()
 }

@@ -64,7 +64,7 @@ type Registered struct {
 	Scopes       []string // the most it may ask for: permissions without wildcards, and scopes of OpenID Connect
 	Status       ClientStatus
 	CreatedAt    time.Time
-	CreatedBy    string // the id of the user or key, or "operator"
+	CreatedBy    string // the id of the user or key, "operator", or "anonymous" where it registered itself with nobody's leave
 	Settings     ClientSettings
 }
 

@@ -58,6 +58,9 @@ var wires = map[fault.Code]wire{
 	fault.UnauthorizedClient: {400, "UNAUTHORIZED_CLIENT", "unauthorized client", "Unauthorized client", "The client may not use this grant.", "unauthorized_client"},
 	fault.InvalidScope:       {400, "INVALID_SCOPE", "invalid scope", "Invalid scope", "The scope is unknown or exceeds the grant.", "invalid_scope"},
 	fault.InvalidTarget:      {400, "INVALID_TARGET", "invalid target", "Invalid target", "The resource is unknown or was not granted.", "invalid_target"},
+
+	fault.InvalidRedirectURI:    {400, "INVALID_REDIRECT_URI", "invalid redirect URI", "Invalid redirect URI", "A redirect URI was refused.", "invalid_redirect_uri"},
+	fault.InvalidClientMetadata: {400, "INVALID_CLIENT_METADATA", "invalid client metadata", "Invalid client metadata", "Some metadata of the client was refused.", "invalid_client_metadata"},
 }
 
 // Reasons of an InvalidToken fault that have a text of their own in the error

@@ -76,6 +76,12 @@ const (
 	InvalidScope Code = "invalid_scope"
 	// InvalidTarget is a resource that is unknown or was not granted (RFC 8707 §2).
 	InvalidTarget Code = "invalid_target"
+	// InvalidRedirectURI is a registration with a redirect URI that we refuse
+	// (RFC 7591 §3.2.2).
+	InvalidRedirectURI Code = "invalid_redirect_uri"
+	// InvalidClientMetadata is a registration with any other value that we
+	// refuse (RFC 7591 §3.2.2).
+	InvalidClientMetadata Code = "invalid_client_metadata"
 )
 
 // Codes lists every code; the wire table is tested against it.
@@ -87,6 +93,7 @@ func Codes() []Code {
 		InsufficientPermissions, CrossOrigin, InsecureTransport,
 		NotFound, Conflict, RateLimited,
 		UnsupportedGrant, InvalidClient, UnauthorizedClient, InvalidScope, InvalidTarget,
+		InvalidRedirectURI, InvalidClientMetadata,
 	}
 }
 
