@@ -41,7 +41,6 @@ type View struct {
 	Status int
 	name   string // of the template
 	data   any
-	frames []string // sources that it frames
 	sends  []string // sources that its forms may lead to besides ourselves, for the policy
 	frames []string // sources that it frames
 	script bool
