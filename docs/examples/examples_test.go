@@ -82,7 +82,7 @@ func TestTheExamplesVerifyOffline(t *testing.T) {
 	session := h.Client().SessionLogin(h.Admin.Email, h.Admin.Password)
 	clock.Advance(-26 * time.Hour)
 	old := h.Client().Login(h.Admin.Email, h.Admin.Password).Access
-	url := "TOKENHOUSE_URL=" + h.Config.Issuer
+	url := "ISSUER=" + h.Config.Issuer
 
 	for _, e := range build(t) {
 		t.Run(e.name, func(t *testing.T) {
@@ -113,7 +113,7 @@ func TestTheExamplesVerifyOffline(t *testing.T) {
 				"alg none":         {"eyJhbGciOiJub25lIiwidHlwIjoiYXQrand0In0." + payload + ".", url, "invalid token"},
 				"no token":         {"", url, "invalid token"},
 				"expired":          {old, url, "token expired"},
-				"another audience": {s.Access, "TOKENHOUSE_AUDIENCE=https://other.example.com", "invalid token"},
+				"another audience": {s.Access, "AUDIENCE=https://other.example.com", "invalid token"},
 			} {
 				if claims, refusal := e.run(t, c.token, url, c.env); claims != nil || !strings.Contains(refusal, "refused: "+c.want) {
 					t.Errorf("%s: %v %s", name, claims, refusal)
@@ -124,23 +124,29 @@ func TestTheExamplesVerifyOffline(t *testing.T) {
 }
 
 // No registry is named in what a reader clones, so that theirs is used.
-func TestTheLockfileNamesNoRegistry(t *testing.T) {
-	text, err := os.ReadFile("node-verify/package-lock.json")
-	if err != nil {
-		t.Fatal(err)
+func TestTheLockfilesNameNoRegistry(t *testing.T) {
+	files, err := filepath.Glob("*/package-lock.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%v %v", files, err)
 	}
-	var lock struct {
-		Packages map[string]map[string]any `json:"packages"`
-	}
-	if err := json.Unmarshal(text, &lock); err != nil {
-		t.Fatal(err)
-	}
-	for name, p := range lock.Packages {
-		if p["resolved"] != nil {
-			t.Errorf("%s is resolved to %v", name, p["resolved"])
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if name != "" && p["integrity"] == nil {
-			t.Errorf("%s is not pinned by its digest", name)
+		var lock struct {
+			Packages map[string]map[string]any `json:"packages"`
+		}
+		if err := json.Unmarshal(text, &lock); err != nil {
+			t.Fatal(err)
+		}
+		for name, p := range lock.Packages {
+			if p["resolved"] != nil {
+				t.Errorf("%s: %s is resolved to %v", file, name, p["resolved"])
+			}
+			if name != "" && p["integrity"] == nil {
+				t.Errorf("%s: %s is not pinned by its digest", file, name)
+			}
 		}
 	}
 }

@@ -30,7 +30,7 @@ var floors = map[string]int{
 	// Tools and tests of their own, on which nothing stands.
 	"internal/pgtest": 0, "internal/pgtest/withpostgres": 1, "internal/testreport": 1,
 	"internal/arch": 0, "internal/coverage": 0, "internal/citations": 0, "internal/bench": 9,
-	"docs/examples/go-verify": 0,
+	"docs/examples/go-verify": 0, "docs/examples/go-cli": 0, "docs/examples/go-service": 0,
 }
 
 // owners lists the only packages that may import a library. What no row names
@@ -42,7 +42,7 @@ var owners = map[string][]string{
 	"github.com/jackc/pgx":                 {"storage/gormstore", "internal/pgtest", "internal/bench"},
 	"github.com/pressly/goose":             {"storage/gormstore"},
 	"github.com/gin-gonic/":                {"server", "server/pages", "internal/bench"},
-	"net/http":                             {"server", "server/pages", "server/demo", "tokens/verify", "metrics", "internal/house", "internal/housetest", "cmd/tokenhouse", "internal/bench", "docs/examples/go-verify", "internal/outbound"},
+	"net/http":                             {"server", "server/pages", "server/demo", "tokens/verify", "metrics", "internal/house", "internal/housetest", "cmd/tokenhouse", "internal/bench", "docs/examples/go-verify", "docs/examples/go-cli", "internal/outbound"},
 	"github.com/prometheus/":               {"metrics"},
 	"github.com/go-jose/":                  {"keys/signing", "tokens", "tokens/verify", "oauth", "internal/bench", "internal/housetest", "docs/examples/go-verify", "internal/outbound"},
 	"github.com/maypok86/otter":            {"internal/coherent"},

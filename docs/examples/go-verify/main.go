@@ -1,10 +1,10 @@
 // Command go-verify verifies a tokenhouse access token offline, with nothing of
 // tokenhouse's own, and prints what the token says:
 //
-//	TOKENHOUSE_URL=http://localhost:8080 go run ./docs/examples/go-verify <token.txt
+//	ISSUER=http://localhost:8080 go run ./docs/examples/go-verify <token.txt
 //
 // The token comes on standard input, because arguments are visible to every
-// process of the machine. TOKENHOUSE_URL is the issuer; TOKENHOUSE_AUDIENCE is
+// process of the machine. ISSUER is the issuer; AUDIENCE is
 // the audience of this resource server, the issuer where it is not set.
 //
 // It shows how little a resource server needs. One that serves traffic wants
@@ -32,8 +32,8 @@ import (
 const leeway = 30 * time.Second
 
 func main() {
-	issuer := cmp.Or(os.Getenv("TOKENHOUSE_URL"), "http://localhost:8080")
-	claims, err := run(os.Stdin, issuer, cmp.Or(os.Getenv("TOKENHOUSE_AUDIENCE"), issuer))
+	issuer := cmp.Or(os.Getenv("ISSUER"), "http://localhost:8080")
+	claims, err := run(os.Stdin, issuer, cmp.Or(os.Getenv("AUDIENCE"), issuer))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "refused:", err)
 		os.Exit(1)

@@ -1,16 +1,16 @@
 // Verifies a tokenhouse access token offline and prints what it says.
 //
 //   npm ci
-//   TOKENHOUSE_URL=http://localhost:8080 node verify.mjs <token.txt
+//   ISSUER=http://localhost:8080 node verify.mjs <token.txt
 //
 // The token comes on standard input, because arguments are visible to every
-// process of the machine. TOKENHOUSE_URL is the issuer; TOKENHOUSE_AUDIENCE is
+// process of the machine. ISSUER is the issuer; AUDIENCE is
 // the audience of this resource server, the issuer where it is not set.
 import { createRemoteJWKSet, errors, jwtVerify } from 'jose'
 import { text } from 'node:stream/consumers'
 
-const issuer = process.env.TOKENHOUSE_URL ?? 'http://localhost:8080'
-const audience = process.env.TOKENHOUSE_AUDIENCE ?? issuer
+const issuer = process.env.ISSUER ?? 'http://localhost:8080'
+const audience = process.env.AUDIENCE ?? issuer
 
 // The set is fetched once, cached, and fetched again when a token names a key
 // that is not in it. A service makes it once, at its start.
