@@ -17,13 +17,6 @@ type ObjectFetcher interface {
 	Fetch(ctx context.Context, url string) ([]byte, error)
 }
 
-// HintReader reads ID tokens of ours that come back as hints.
-type HintReader interface {
-	// HintSubject verifies the signature and the issuer of an ID token, however
-	// old, and returns its sub. It is fault.InvalidToken for any other text.
-	HintSubject(ctx context.Context, token string) (string, error)
-}
-
 // Authorizer answers authorization requests (RFC 6749 §4.1, OpenID Connect
 // Core 1.0 §3.1.2). Every field but Objects is required.
 type Authorizer struct {
@@ -33,7 +26,7 @@ type Authorizer struct {
 	Sealer    Sealer               // of the requests put aside
 	Keys      *ClientAuthenticator // knows by which keys clients sign
 	Objects   ObjectFetcher        // where nil, request_uri is not supported
-	Hints     HintReader
+	IDKeys    VerificationKeys     // by which ID tokens that come back as hints are known
 	Subjects  *Subjects
 	Issuer    string
 	Audience  string // the default one of access tokens

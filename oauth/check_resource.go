@@ -31,9 +31,9 @@ func within(some, all []string) bool {
 	return !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(all, s) })
 }
 
-// audience says for whom an access token is, given what was allowed and what
-// the token request asks for (RFC 8707 §2.2): never more than was allowed. Where
-// userinfo is to work we are among them. None means the default.
+// audience says for whom an access token is, given what was allowed (nothing:
+// the default) and what the token request asks for (RFC 8707 §2.2): never more
+// than was allowed. Where userinfo is to work we are among them.
 func (p *Provider) audience(allowed []string, asked string, openid bool) ([]string, error) {
 	own := p.Minter.Audience
 	resources, ok := resourcesOf(asked)
@@ -51,6 +51,15 @@ func (p *Provider) audience(allowed []string, asked string, openid bool) ([]stri
 		resources = append(slices.Clone(resources), own)
 	}
 	return resources, nil
+}
+
+// targets is what a client may name as resource for a token of its own.
+func (p *Provider) targets(c Client) []string {
+	out := []string{p.Minter.Audience, p.Minter.Issuer}
+	if c.Registered != nil {
+		out = append(out, c.Registered.Settings.Resources...)
+	}
+	return out
 }
 
 func errInvalidTarget() error {

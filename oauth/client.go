@@ -19,6 +19,11 @@ const (
 	BrowserClientID ident.ClientID = "cli_browser"
 )
 
+// FirstParty reports whether a client is part of tokenhouse.
+func FirstParty(id ident.ClientID) bool {
+	return id == SessionClientID || id == APIClientID || id == BrowserClientID
+}
+
 // Client is an application that may ask for tokens.
 type Client struct {
 	ID           ident.ClientID

@@ -40,12 +40,17 @@ type Code struct {
 // that of another kind of thing.
 func codeDigest(code string) []byte { return secret.Sum("authorization-code|" + code) }
 
-// AuthorizationStore keeps what users allowed: codes until they are redeemed,
-// and consents.
-type AuthorizationStore interface {
+// CodeReader finds codes: AuthorizationStore is one.
+type CodeReader interface {
 	// Code returns a code of that digest, used or expired too; fault.NotFound
 	// where there is none.
 	Code(ctx context.Context, digest []byte) (Code, error)
+}
+
+// AuthorizationStore keeps what users allowed: codes until they are redeemed,
+// and consents.
+type AuthorizationStore interface {
+	CodeReader
 	// Consent returns what the user allows the client; fault.NotFound where that
 	// is nothing.
 	Consent(ctx context.Context, user ident.UserID, client ident.ClientID) (Consent, error)

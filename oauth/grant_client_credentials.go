@@ -21,7 +21,7 @@ type ClientSource interface {
 // §4.4.3). It writes nothing.
 var clientCredentials = grant{
 	typ:    GrantClientCredentials,
-	params: []string{"scope"},
+	params: []string{"scope", "resource"},
 	client: confidentialOnly,
 	earn: func(_ context.Context, p *Provider, c Client, r Request) (earned, error) {
 		e := earned{org: c.Org}

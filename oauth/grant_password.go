@@ -3,6 +3,7 @@ package oauth
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/tokenhouse/tokenhouse/accounts"
 	"github.com/tokenhouse/tokenhouse/audit"
@@ -27,9 +28,12 @@ var password = grant{
 		if err != nil {
 			return earned{}, err
 		}
-		l := &login{p, v, c, r.Origin, earned{
+		l := &login{p, v, c, r, earned{
 			user: v.User.ID, org: v.Home, session: ident.NewSessionID(p.Now(), p.Random), device: v.Device,
 		}}
+		if l.earned.session, err = l.present(ctx); err != nil {
+			return earned{}, l.drop(ctx, err)
+		}
 		l.earned.record, l.earned.refuse, l.earned.drop = l.record, l.refuse, l.drop
 		return l.earned, nil
 	},
@@ -40,7 +44,7 @@ type login struct {
 	p        *Provider
 	verified *accounts.Verified
 	client   Client
-	origin   ident.Origin
+	request  Request
 	earned   earned
 }
 
@@ -55,8 +59,7 @@ func (l *login) record(ctx context.Context) (earned, error) {
 		if held, err = l.verified.Settle(tx, now); err != nil || !held {
 			return err
 		}
-		family, refresh, err = l.p.Sessions.Begin(tx, now, l.opening())
-		if err != nil {
+		if family, refresh, err = l.open(tx, now); err != nil {
 			return err
 		}
 		e := l.verified.Event(audit.LoginSucceeded, now)
@@ -72,18 +75,46 @@ func (l *login) record(ctx context.Context) (earned, error) {
 		return earned{}, errRaced
 	}
 	e := l.earned
+	if l.client.Browser {
+		e.browser = refresh
+		return e, nil
+	}
 	if e.refresh = refresh; !refresh.IsZero() {
 		e.refreshExpires = l.p.Sessions.ExpiryOf(family)
 	}
 	return e, nil
 }
 
+// present is the session that the login is going to have: in a browser, the
+// one it has already where that is the same user's. What happens to it until
+// the commit decides there.
+func (l *login) present(ctx context.Context) (ident.SessionID, error) {
+	if !l.client.Browser || l.request.Session == "" {
+		return l.earned.session, nil
+	}
+	f, err := l.p.Sessions.Store.Family(ctx, l.request.Session)
+	switch {
+	case errors.Is(err, fault.NotFound), err == nil && (f.User != l.earned.user || !f.Active(l.p.Now())):
+		return l.earned.session, nil
+	}
+	return f.ID, err
+}
+
+// open opens the session, with its first refresh token or its cookie.
+func (l *login) open(tx Tx, now time.Time) (tokens.Family, secret.Plain, error) {
+	if !l.client.Browser {
+		return l.p.Sessions.Begin(tx, now, l.opening())
+	}
+	in, err := l.p.Sessions.SignIn(tx, now, l.request.Session, l.opening())
+	return in.Family, in.Cookie, err
+}
+
 func (l *login) opening() tokens.Opening {
 	o := tokens.Opening{
 		ID: l.earned.session, User: l.earned.user, Org: l.earned.org, Client: l.client.ID, Method: "password",
-		Origin: l.origin, Proof: l.verified.Proof, Refreshable: l.client.Refreshable(),
+		Origin: l.request.Origin, Proof: l.verified.Proof, Refreshable: l.client.Refreshable(),
 	}
-	if !o.Refreshable {
+	if !o.Refreshable && !l.client.Browser {
 		o.TTL = l.client.AccessTTL // the session ends with its only access token
 	}
 	return o

@@ -12,7 +12,7 @@ import (
 // the present standing (SEC-OAU-36).
 var refreshToken = grant{
 	typ:    GrantRefreshToken,
-	params: []string{"refresh_token", "scope"}, // a narrower scope is for this one access token
+	params: []string{"refresh_token", "scope", "resource"}, // a narrower scope or resource is for this one access token
 	client: anyClient,
 	earn: func(ctx context.Context, p *Provider, c Client, r Request) (earned, error) {
 		next, err := p.Sessions.Refresh(ctx, tokens.Presented{
@@ -25,6 +25,13 @@ var refreshToken = grant{
 		e := earned{
 			user: next.Family.User, org: next.Family.Org, session: next.Family.ID,
 			refresh: next.Token, refreshExpires: next.ExpiresAt,
+		}
+		if text := next.Family.Delegation.Authorization; text != "" {
+			allowed, err := readAuthorization(text)
+			if err != nil {
+				return earned{}, err
+			}
+			e.authorization = &allowed
 		}
 		// A rotation that nobody hears of harms nothing: the token presented
 		// again gets the same answer. So there is nothing to record or undo.

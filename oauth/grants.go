@@ -17,6 +17,7 @@ var grants = []grant{
 	password,
 	refreshToken,
 	clientCredentials,
+	authorizationCode,
 }
 
 // A grant proves who the tokens are for. It never mints: Exchange does, after
@@ -44,7 +45,12 @@ type earned struct {
 	session        ident.SessionID
 	refresh        secret.Plain // zero: none is given
 	refreshExpires time.Time
-	device         string // the new device cookie
+	device         string       // the new device cookie
+	browser        secret.Plain // the cookie of a browser session
+	// authorization is what a user allowed a client of others; nil where none
+	// stands between the user and the token.
+	authorization *Authorization
+	first         bool // the tokens answer the authorization request itself
 	// standing says what the client itself may do, where no user stands behind
 	// the token; user and session are empty then.
 	standing func(context.Context) (accounts.Standing, error)

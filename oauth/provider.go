@@ -87,7 +87,9 @@ type Provider struct {
 	Sessions  *tokens.Service
 	Directory *accounts.Directory
 	Clients   ClientSource
+	Codes     CodeReader
 	Minter    *tokens.Minter
+	IDs       *IDTokens
 	Now       func() time.Time
 	Random    io.Reader
 	// Observe, where set, is told of every token given out: by which grant, and
@@ -114,13 +116,12 @@ func (p *Provider) Exchange(ctx context.Context, typ string, c Client, r Request
 		return Response{}, err
 	}
 	r.Params = r.Params.only(g.params)
-	asked, err := scope.Parse(r.Params["scope"])
-	if err != nil {
-		return Response{}, invalidScope()
+	if err := g.readable(c, r.Params["scope"]); err != nil {
+		return Response{}, err
 	}
-	out, err := p.exchange(ctx, g, c, r, asked)
+	out, err := p.exchange(ctx, g, c, r)
 	if errors.Is(err, errRaced) {
-		out, err = p.exchange(ctx, g, c, r, asked)
+		out, err = p.exchange(ctx, g, c, r)
 	}
 	if err != nil {
 		return Response{}, err
@@ -133,7 +134,7 @@ func (p *Provider) Exchange(ctx context.Context, typ string, c Client, r Request
 // recorded: the password had been changed or computed anew meanwhile.
 var errRaced = errors.New("oauth: the proof was overtaken by a change")
 
-func (p *Provider) exchange(ctx context.Context, g grant, c Client, r Request, asked scope.Set) (Response, error) {
+func (p *Provider) exchange(ctx context.Context, g grant, c Client, r Request) (Response, error) {
 	e, err := g.earn(ctx, p, c, r)
 	if err != nil {
 		return Response{}, err
@@ -147,26 +148,41 @@ func (p *Provider) exchange(ctx context.Context, g grant, c Client, r Request, a
 	if !standing.Active {
 		return Response{}, e.refuse(ctx, standing.Reason)
 	}
-	granted, err := limit(standing.Permissions, asked, c)
+	carried, err := p.carry(e, c, r.Params, standing.Permissions)
 	if err != nil {
 		return Response{}, e.drop(ctx, err)
 	}
 	access, err := p.Minter.Mint(ctx, tokens.AccessGrant{
-		User: subject, Org: e.org, Session: e.session, Client: c.ID, Roles: rolesOf(standing), Permissions: granted, TTL: c.AccessTTL,
-		Moment: moment,
+		User: subject, Org: e.org, Session: e.session, Client: c.ID, Roles: rolesOf(standing), Permissions: carried.permissions, TTL: c.AccessTTL,
+		Scope: carried.scopes.String(), Audience: carried.audience, Moment: moment,
 	})
 	if err != nil {
 		return Response{}, e.drop(ctx, fmt.Errorf("mint for grant %s: %w", g.typ, err))
+	}
+	who := Person{ID: e.user, Email: standing.Email, Name: standing.Name}
+	id, err := p.identify(ctx, e, c, IDGrant{User: who, Access: access.Token, IssuedAt: access.IssuedAt}, carried.scopes)
+	if err != nil {
+		return Response{}, e.drop(ctx, err)
 	}
 	// Signed before it is recorded: a commit is the last thing that can fail.
 	if e, err = e.record(ctx); err != nil {
 		return Response{}, err
 	}
 	return Response{
-		User: Person{ID: e.user, Email: standing.Email, Name: standing.Name}, Org: e.org, Role: standing.Role, Permissions: granted,
+		User: who, Org: e.org, Role: standing.Role, Permissions: carried.permissions,
 		Session: e.session, Access: access.Token, AccessID: access.ID, IssuedAt: access.IssuedAt, ExpiresAt: access.ExpiresAt,
-		Refresh: e.refresh, RefreshExpiresAt: e.refreshExpires, Device: e.device,
+		Refresh: e.refresh, RefreshExpiresAt: e.refreshExpires, Device: e.device, Browser: e.browser, IDToken: id, Scopes: carried.scopes,
 	}, nil
+}
+
+// identify makes the ID token where the user allowed the client to know who
+// they are; empty otherwise.
+func (p *Provider) identify(ctx context.Context, e earned, c Client, g IDGrant, carried Scopes) (string, error) {
+	if e.authorization == nil || !carried.Has(ScopeOpenID) {
+		return "", nil
+	}
+	g.Client, g.Session, g.Authorization, g.First = *c.Registered, e.session, *e.authorization, e.first
+	return p.IDs.Mint(ctx, g)
 }
 
 // subject is the sub of the token: the user, or the client where the token is
@@ -196,29 +212,6 @@ func rolesOf(s accounts.Standing) []string {
 		return nil
 	}
 	return []string{s.Role}
-}
-
-// limit returns what a token may carry: all that is held where no scope is
-// asked for, else the part of it that is. Asking for what exceeds it altogether
-// earns nothing (RFC 6749 §3.3), and for a client that is not ours neither does
-// asking for more than it: it is never granted less in silence.
-func limit(held, asked scope.Set, c Client) (scope.Set, error) {
-	if len(asked) == 0 {
-		return held, nil
-	}
-	if !c.FirstParty && len(held.Lacks(asked)) > 0 {
-		return nil, invalidScope()
-	}
-	var granted []scope.Permission
-	for _, p := range held {
-		if asked.Allows(p) {
-			granted = append(granted, p)
-		}
-	}
-	if len(granted) == 0 {
-		return nil, invalidScope()
-	}
-	return scope.Of(granted...), nil
 }
 
 func (p *Provider) observe(grant string, r Response) {

@@ -9,6 +9,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/internal/scope"
+	"github.com/tokenhouse/tokenhouse/oauth"
 )
 
 // guard says who may call a route. Every line of routes has one.
@@ -25,7 +26,8 @@ var (
 	ownJudge = guard{kind: "own"}
 	// self takes any good credential: the answer is about that credential.
 	self = guard{kind: "self"}
-	// person takes the access token of a session: API keys have none.
+	// person takes the access token of a login at our own doors: API keys have
+	// none, and what a user allowed some client is not their whole account.
 	person = guard{kind: "person"}
 )
 
@@ -55,6 +57,8 @@ func (s *Server) authorize(c *gin.Context, g guard, caller ident.Caller) error {
 	switch {
 	case g.kind == "person" && caller.Kind != ident.Person:
 		return fault.New(fault.InsufficientPermissions, "This needs the access token of a session; an API key has none.")
+	case g.kind == "person" && !oauth.FirstParty(caller.Client):
+		return fault.New(fault.InsufficientPermissions, "This is for the user alone, and for no client that acts for them.")
 	case g.kind != "permission" || caller.May(g.permission):
 		return nil
 	}

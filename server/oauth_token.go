@@ -15,6 +15,7 @@ type grantReply struct {
 	ExpiresIn    int64  `json:"expires_in"` // seconds
 	RefreshToken string `json:"refresh_token,omitempty"`
 	Scope        string `json:"scope"`
+	IDToken      string `json:"id_token,omitempty"` // OpenID Connect Core 1.0 §3.1.3.3
 }
 
 // client finds out which registered client sent the form.
@@ -41,6 +42,6 @@ func (s *Server) grantToken(ctx context.Context, f form) (grantReply, error) {
 	}
 	return grantReply{
 		AccessToken: got.Access.Reveal(), TokenType: "Bearer", ExpiresIn: int64(got.ExpiresAt.Sub(got.IssuedAt) / time.Second),
-		RefreshToken: got.Refresh.Reveal(), Scope: got.Permissions.String(),
+		RefreshToken: got.Refresh.Reveal(), Scope: got.Scopes.String(), IDToken: got.IDToken,
 	}, nil
 }

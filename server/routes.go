@@ -50,6 +50,8 @@ func (s *Server) loginRoutes() []route {
 		{http.MethodGet, "/api/v1/auth/verify", self, handle(s, http.StatusOK, s.verify)},
 		{http.MethodGet, "/api/v1/me", self, handle(s, http.StatusOK, s.me)},
 		{http.MethodPost, "/api/v1/me/password", person, handle(s, http.StatusNoContent, s.changePassword)},
+		{http.MethodGet, "/api/v1/me/consents", person, handle(s, http.StatusOK, s.listConsents)},
+		{http.MethodDelete, "/api/v1/me/consents/:client_id", person, handle(s, http.StatusNoContent, s.withdrawConsent)},
 		{http.MethodGet, "/api/v1/sessions", self, handle(s, http.StatusOK, s.listSessions)},
 		{http.MethodDelete, "/api/v1/sessions", person, handle(s, http.StatusOK, s.endOtherSessions)},
 		{http.MethodDelete, "/api/v1/sessions/:id", self, handle(s, http.StatusNoContent, s.endASession)},

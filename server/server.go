@@ -46,6 +46,7 @@ type Services struct {
 	Inspector *oauth.Inspector
 	Proofs    *oauth.ClientAuthenticator // of registered clients
 	Clients   *oauth.Clients
+	Consents  *oauth.Consents
 	Session   oauth.Client // of POST /auth/login
 	API       oauth.Client // of POST /api/v1/auth/login
 	Audit     audit.Reader

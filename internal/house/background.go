@@ -26,6 +26,7 @@ func (h *House) Run(ctx context.Context) {
 	var all sync.WaitGroup
 	all.Go(func() { h.Feed.Run(ctx) })
 	all.Go(func() { h.every(ctx, flushEvery, "the use of API keys could not be stored", h.APIKeys.Flush) })
+	all.Go(func() { h.deliverLogouts(ctx) })
 	all.Go(func() { h.every(ctx, lockedEvery, "locked logins could not be counted", h.countLocked) })
 	all.Go(func() { h.every(ctx, flushEvery, "the use of clients could not be stored", h.parts.clientUsage.Flush) })
 	all.Go(func() { h.every(ctx, cleanupEvery, "expired rows could not be removed", h.cleanup) })
@@ -35,7 +36,7 @@ func (h *House) Run(ctx context.Context) {
 
 // Tend does everything once that Run does again and again.
 func (h *House) Tend(ctx context.Context) error {
-	return errors.Join(h.Feed.Poll(ctx), h.APIKeys.Flush(ctx), h.parts.clientUsage.Flush(ctx), h.countLocked(ctx), h.cleanup(ctx), h.markDue(ctx))
+	return errors.Join(h.Feed.Poll(ctx), h.tellLogouts(ctx), h.APIKeys.Flush(ctx), h.parts.clientUsage.Flush(ctx), h.countLocked(ctx), h.cleanup(ctx), h.markDue(ctx))
 }
 
 // every does work at once and then at each interval. What fails is logged and
@@ -66,6 +67,12 @@ func (h *House) cleanup(ctx context.Context) error {
 	now := h.env.Now()
 	for n := assertionBatch; err == nil && n == assertionBatch && ctx.Err() == nil; {
 		n, err = h.DB.ClientAssertions().DeleteExpiredAssertions(ctx, now, assertionBatch)
+	}
+	if err == nil {
+		err = h.forgetCodes(ctx)
+	}
+	if err == nil {
+		err = h.Ring.Prune(ctx)
 	}
 	if err == nil {
 		h.state.cleaned.Store(now.UnixMicro())

@@ -24,8 +24,9 @@ import (
 // state is what changes while the house stands.
 type state struct {
 	ops     *server.Ops
-	serving atomic.Bool  // Run follows the log of changes
-	cleaned atomic.Int64 // unix microseconds of the last complete cleanup
+	serving atomic.Bool   // Run follows the log of changes
+	cleaned atomic.Int64  // unix microseconds of the last complete cleanup
+	ended   chan struct{} // holds one while a session ended that nobody was told of yet
 }
 
 // readyTimeout bounds the question whether the database answers.
@@ -40,7 +41,9 @@ func (h *House) buildServer(context.Context) error {
 	provider := &oauth.Provider{
 		Store: h.DB.Exchanges(), Logins: h.Logins, Sessions: h.Sessions, Directory: h.Directory, Minter: minter,
 		Clients: h.Clients, Now: h.env.Now, Random: h.env.Random, Observe: h.Metrics.TokenIssued, Usage: h.parts.clientUsage,
+		Codes: h.DB.Authorizations(), IDs: &oauth.IDTokens{Signer: h.Ring, Subjects: h.subjects(), Issuer: h.conf.Issuer},
 	}
+	proofs := h.clientProofs()
 	s := &server.Server{
 		Config: server.Config{
 			Issuer: h.conf.Issuer, TrustedProxies: h.conf.HTTP.TrustedProxies, CORSOrigins: h.conf.HTTP.CORSOrigins,
@@ -50,9 +53,14 @@ func (h *House) buildServer(context.Context) error {
 		Services: server.Services{
 			People: h.People, Logins: h.Logins, Directory: h.Directory, Sessions: h.Sessions, APIKeys: h.APIKeys,
 			Ring: h.Ring, Feed: h.parts.revoked, OAuth: provider, Clients: h.Clients,
-			Proofs: h.clientProofs(), Inspector: h.inspector(),
+			Consents: &oauth.Consents{Store: h.DB.Authorizations(), Clients: h.Clients, Sessions: h.Sessions, Now: h.env.Now},
+			Proofs:   proofs, Inspector: h.inspector(),
 			Session: oauth.SessionClient(h.conf.Tokens.SessionTTL), API: oauth.APIClient(h.conf.Tokens.AccessTTL),
 			Audit: h.DB.Audit(), Recorder: h.DB.Recorder(),
+		},
+		Pages: server.PageServices{
+			Authorizer: h.authorizer(proofs), Logouts: h.logouts(), Client: oauth.BrowserClient(h.conf.Tokens.AccessTTL),
+			Forms: purpose{h.parts.secrets, sealing.FormToken}, SessionTTL: h.conf.Tokens.BrowserAbsolute,
 		},
 		Tokens:  h.verifier(),
 		Cursors: purpose{h.parts.secrets, sealing.CursorKey},
@@ -73,7 +81,7 @@ func (h *House) buildServer(context.Context) error {
 // verifier judges access tokens with the ring's own keys.
 func (h *House) verifier() *verify.Verifier {
 	return &verify.Verifier{
-		Issuer: h.conf.Issuer, Audience: h.conf.audience(), Keys: verify.Lookup(h.Ring.PublicKey),
+		Issuer: h.conf.Issuer, Audience: h.conf.audience(), Keys: verify.Finder(h.Ring.Find),
 		Revoked: revokedTokens{h.Sessions}, Now: h.env.Now,
 	}
 }
@@ -106,7 +114,6 @@ func (h *House) mounts() []server.Mount {
 	out := []server.Mount{
 		{Method: http.MethodGet, Path: "/setup", Handler: http.HandlerFunc(setup.Show), Public: true},
 		{Method: http.MethodPost, Path: "/setup", Handler: http.HandlerFunc(setup.Submit), Public: true},
-		{Method: http.MethodGet, Path: "/setup/style.css", Handler: http.HandlerFunc(setup.Style), Public: true},
 	}
 	if !h.conf.HTTP.Demo {
 		return out
@@ -124,7 +131,7 @@ func (h *House) mounts() []server.Mount {
 
 // routes are the templates of everything that may be served, for the metrics.
 func routes() []string {
-	out := append(server.RouteTemplates(), "/setup", "/setup/style.css")
+	out := append(server.RouteTemplates(), "/setup")
 	for _, r := range demo.Routes() {
 		out = append(out, r.Path)
 	}
