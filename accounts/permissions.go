@@ -27,6 +27,7 @@ const (
 	SessionsRevoke      scope.Permission = "sessions:revoke" // of other people; one's own need none
 	AuditRead           scope.Permission = "audit:read"
 	SigningKeysRead     scope.Permission = "signing-keys:read"
+	SigningKeysManage   scope.Permission = "signing-keys:manage" // in the deployment's first organisation only
 )
 
 // Permissions lists every permission that tokenhouse itself asks for.
@@ -37,7 +38,7 @@ func Permissions() []scope.Permission {
 		RolesRead, RolesManage,
 		APIKeysRead, APIKeysCreate, APIKeysRevoke, APIKeysRotate, APIKeysManage,
 		ClientsRead, ClientsManage,
-		SessionsRead, SessionsRevoke, AuditRead, SigningKeysRead,
+		SessionsRead, SessionsRevoke, AuditRead, SigningKeysRead, SigningKeysManage,
 	}
 }
 

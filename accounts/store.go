@@ -48,6 +48,8 @@ type OrgReader interface {
 	// Orgs lists the organisations of the deployment, newest first. It is for
 	// the operator.
 	Orgs(ctx context.Context, p ident.Page) ([]Org, error)
+	// FirstOrg returns the oldest organisation; fault.NotFound where there is none.
+	FirstOrg(ctx context.Context) (ident.OrgID, error)
 	// Member returns one member of the tenant; fault.NotFound where the user is
 	// none, even if they exist elsewhere.
 	Member(ctx context.Context, t ident.Tenant, user ident.UserID) (Member, error)

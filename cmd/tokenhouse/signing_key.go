@@ -20,16 +20,38 @@ func (p *process) signingKeyCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return printList(c, keys, signingKeyViewOf, []column[signing.Key]{
-					{"kid", func(k signing.Key) string { return k.ID }},
-					{"algorithm", func(k signing.Key) string { return k.Algorithm }},
-					{"state", func(k signing.Key) string { return string(k.State) }},
-					{"created", func(k signing.Key) string { return stamp(k.CreatedAt) }},
-				})
+				return printSigningKeys(c, keys)
 			})
 		},
 	})
-	return group("signing-key", "Look at the keys that sign tokens", list)
+	rotate := outputFlag(&cobra.Command{
+		Use:   "rotate",
+		Short: "Sign with new keys from now on",
+		Long: `Makes new keys and signs with them from now on. The keys so far stay in the
+JWK Set until everything they signed has expired; then they are removed.`,
+		Example: "  tokenhouse signing-key rotate --algorithm ES256",
+		RunE: func(c *cobra.Command, _ []string) error {
+			named, _ := c.Flags().GetStringArray("algorithm")
+			return p.withHouse(c, func(ctx context.Context, h *house.House) error {
+				fresh, err := h.Ring.Rotate(ctx, h.Operator(""), named...)
+				if err != nil {
+					return err
+				}
+				return printSigningKeys(c, fresh)
+			})
+		},
+	})
+	rotate.Flags().StringArray("algorithm", nil, "the algorithm whose key is replaced; repeat for more; all where left out")
+	return group("signing-key", "Look at the keys that sign tokens, and replace them", list, rotate)
+}
+
+func printSigningKeys(c *cobra.Command, keys []signing.Key) error {
+	return printList(c, keys, signingKeyViewOf, []column[signing.Key]{
+		{"kid", func(k signing.Key) string { return k.ID }},
+		{"algorithm", func(k signing.Key) string { return k.Algorithm }},
+		{"state", func(k signing.Key) string { return string(k.State) }},
+		{"created", func(k signing.Key) string { return stamp(k.CreatedAt) }},
+	})
 }
 
 type signingKeyView struct {

@@ -12,6 +12,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/accounts"
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/scope"
+	"github.com/tokenhouse/tokenhouse/keys/signing"
 )
 
 // Finding is something about a configuration that its author should know.
@@ -134,6 +135,11 @@ func (t Tokens) check(f *findings) {
 		{"browser_session_idle_ttl", t.BrowserIdle, time.Minute, year},
 	} {
 		s.check(f)
+	}
+	for _, alg := range t.SigningAlgorithms {
+		if err := signing.CheckAlgorithm(alg); err != nil {
+			f.mistake("signing_algorithms", fmt.Sprintf("%q is no algorithm that we sign with", alg), "some of PS256, EdDSA and ES384; ES256 and RS256 always sign")
+		}
 	}
 	if t.RefreshIdle > t.RefreshAbsolute {
 		f.mistake("refresh_idle_ttl", fmt.Sprintf("%s is longer than refresh_absolute_ttl (%s), which ends every login first", Short(t.RefreshIdle), Short(t.RefreshAbsolute)),

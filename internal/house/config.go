@@ -6,9 +6,12 @@ package house
 import (
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/tokenhouse/tokenhouse/internal/secret"
+	"github.com/tokenhouse/tokenhouse/keys/signing"
+	"github.com/tokenhouse/tokenhouse/oauth"
 )
 
 // Config is what an operator chooses, one struct for each part of the system.
@@ -49,8 +52,10 @@ type Tokens struct {
 	RefreshAbsolute time.Duration // a login is over after so long, however busy
 	RefreshGrace    time.Duration // how long the previous refresh token may be repeated
 	RefreshCooldown time.Duration // a repeated refresh within it does not rotate; 0 rotates always
-	BrowserIdle     time.Duration // a browser that does not come by for so long is signed out
-	BrowserAbsolute time.Duration // a browser is signed in for so long at most
+	// SigningAlgorithms sign besides ES256, for access tokens, and RS256, for ID tokens.
+	SigningAlgorithms []string
+	BrowserIdle       time.Duration // a browser that does not come by for so long is signed out
+	BrowserAbsolute   time.Duration // a browser is signed in for so long at most
 }
 
 // APIKeys say what API keys look like.
@@ -136,4 +141,16 @@ func (c Config) audience() string {
 // SetupURL is the address of the set-up page for a link's token.
 func (c Config) SetupURL(token secret.Plain) string {
 	return c.Issuer + "/setup?token=" + token.Reveal()
+}
+
+// signingAlgorithms are those that have an active key, the default one first.
+// ES256 and RS256 always have: every verifier knows the one or the other.
+func (t Tokens) signingAlgorithms() []string {
+	out := []string{signing.DefaultAlgorithm, oauth.DefaultIDTokenAlgorithm}
+	for _, alg := range t.SigningAlgorithms {
+		if !slices.Contains(out, alg) {
+			out = append(out, alg)
+		}
+	}
+	return out
 }

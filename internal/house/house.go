@@ -144,12 +144,19 @@ func (h *House) committed(events []audit.Event, cs []changes.Change) {
 	h.Feed.Publish(cs...)
 }
 
+// keyMargin is how much longer than its tokens a retired key is published: other
+// replicas may sign with it until they hear, and clocks differ.
+const keyMargin = time.Hour
+
 func (h *House) openSecrets(ctx context.Context) error {
 	h.parts.secrets = &sealing.Secrets{Store: h.DB.SealedSecrets(), Keeper: h.parts.keeper, Now: h.env.Now, Random: h.env.Random}
 	if err := h.parts.secrets.Load(ctx); err != nil {
 		return err
 	}
-	h.Ring = &signing.Ring{Store: h.DB.SigningKeys(), Keeper: h.parts.keeper, Now: h.env.Now, Random: h.env.Random, Logger: h.env.Logger}
+	h.Ring = &signing.Ring{
+		Store: h.DB.SigningKeys(), Keeper: h.parts.keeper, Now: h.env.Now, Random: h.env.Random, Logger: h.env.Logger,
+		Algorithms: h.conf.Tokens.signingAlgorithms(), Retain: MaxAccessTTL + keyMargin,
+	}
 	return h.Ring.Load(ctx)
 }
 

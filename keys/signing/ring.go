@@ -65,7 +65,7 @@ func (r *Ring) Load(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("read signing keys: %w", err)
 		}
-		v, err := viewOf(keys, r.Keeper)
+		v, err := viewOf(keys, r.Keeper, r.algorithms())
 		if err != nil {
 			return err
 		}
@@ -121,7 +121,10 @@ func (r *Ring) add(ctx context.Context, algorithms []string) error {
 
 // viewOf opens the keys. Two of one id, or two active ones of one algorithm,
 // are refused: neither can come from this package.
-func viewOf(keys []Key, keeper sealing.Keeper) (*view, error) {
+//
+// The document has the keys in the order of the algorithms: whoever looks for
+// one that suits finds the default one first.
+func viewOf(keys []Key, keeper sealing.Keeper, order []string) (*view, error) {
 	v := &view{active: make(map[string]*signer), public: make(map[string]jose.JSONWebKey), keys: keys}
 	var published []jose.JSONWebKey
 	known := make(map[string]bool, len(keys))
@@ -152,6 +155,13 @@ func viewOf(keys []Key, keeper sealing.Keeper) (*view, error) {
 			return nil, err
 		}
 	}
+	rank := func(k jose.JSONWebKey) int { // unknown ones last
+		if i := slices.Index(order, k.Algorithm); i >= 0 {
+			return i
+		}
+		return len(order)
+	}
+	slices.SortStableFunc(published, func(a, b jose.JSONWebKey) int { return rank(a) - rank(b) })
 	var err error
 	v.document, err = documentOf(published)
 	return v, err

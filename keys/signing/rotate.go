@@ -19,11 +19,16 @@ import (
 // lookAgain is the least time between two reloads that unknown key ids cause.
 const lookAgain = time.Second
 
+// maxKeys bounds the published keys of one algorithm: verifiers give up on a
+// JWK Set that is too long.
+const maxKeys = 10
+
 // Rotate gives algorithms of the ring new active keys, and returns them: every
 // algorithm where none is named. The keys that signed until now stay in the JWK
 // Set until Prune removes them, so that no token they signed is refused. It is
 // fault.Invalid for an algorithm that the ring does not sign with, and
-// fault.Conflict where another rotation was faster.
+// fault.Conflict where another rotation was faster, or ten keys of an algorithm
+// are published already.
 func (r *Ring) Rotate(ctx context.Context, by ident.Caller, named ...string) ([]Key, error) {
 	for _, alg := range named {
 		if !slices.Contains(r.algorithms(), alg) {
@@ -47,6 +52,11 @@ func (r *Ring) Rotate(ctx context.Context, by ident.Caller, named ...string) ([]
 	if err != nil {
 		return nil, err
 	}
+	for _, alg := range named {
+		if n := countOf(old, alg); n >= maxKeys {
+			return nil, fault.New(fault.Conflict, fmt.Sprintf("There are %d keys for %s already: what the oldest signed must expire first.", n, alg))
+		}
+	}
 	err = r.Store.InTx(ctx, func(tx Tx) error {
 		for _, k := range fresh {
 			if err := replace(tx, by, old, k); err != nil {
@@ -64,6 +74,15 @@ func (r *Ring) Rotate(ctx context.Context, by ident.Caller, named ...string) ([]
 		r.logger().ErrorContext(ctx, "signing keys could not be loaded after their rotation", "err", err)
 	}
 	return fresh, nil
+}
+
+func countOf(keys []Key, alg string) (n int) {
+	for _, k := range keys {
+		if k.Algorithm == alg && k.State != Revoked {
+			n++
+		}
+	}
+	return n
 }
 
 // replace stores k in the place of the active key of its algorithm.

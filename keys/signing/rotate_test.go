@@ -125,6 +125,28 @@ func TestARotationWithoutAnAlgorithmIsOfAll(t *testing.T) {
 	}
 }
 
+func TestRotationsAreBounded(t *testing.T) {
+	t.Parallel()
+	var at atomic.Int64
+	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{})
+	r := moving(t, db.SigningKeys(), &at)
+	for range 9 {
+		if _, err := r.Rotate(t.Context(), operator); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := r.Rotate(t.Context(), operator); !errors.Is(err, fault.Conflict) {
+		t.Errorf("the eleventh key: %v; want Conflict", err)
+	}
+	at.Store(int64(retain))
+	if err := r.Prune(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if fresh, err := r.Rotate(t.Context(), operator); err != nil || len(fresh) != 1 {
+		t.Errorf("once the old ones are gone: %v", err)
+	}
+}
+
 // SEC-JWT-42: rotations at the same time leave one active key of each algorithm.
 func TestRotationsOfReplicasLeaveOneActiveKey(t *testing.T) {
 	t.Parallel()

@@ -89,6 +89,12 @@ func (p people) Orgs(ctx context.Context, page ident.Page) ([]accounts.Org, erro
 	return out, unavailable(err)
 }
 
+func (p people) FirstOrg(ctx context.Context) (ident.OrgID, error) {
+	var row orgRow
+	err := p.db.read.WithContext(ctx).Order("created_at, id").Limit(1).Take(&row).Error
+	return ident.OrgID(row.ID), notFound(err)
+}
+
 type memberRow struct {
 	User userRow `gorm:"embedded"`
 	Org  string  `gorm:"column:org_id"`

@@ -43,6 +43,9 @@ func organisations(t *testing.T, f *fixture) {
 	if !errors.Is(err1, fault.NotFound) || !errors.Is(err2, fault.NotFound) {
 		t.Errorf("organisations that do not exist: %v, %v", err1, err2)
 	}
+	if first, err := s.FirstOrg(ctx); err != nil || first != acme.ID {
+		t.Errorf("FirstOrg = %s, %v; want %s, the oldest", first, err, acme.ID)
+	}
 	for page, want := range map[ident.Page][]accounts.Org{
 		{Limit: 5}:                            {globex, acme},
 		{Limit: 1}:                            {globex},

@@ -73,7 +73,7 @@ const (
 	TokenType = "at+jwt"
 )
 
-// KeySource finds public keys. RemoteKeys and Lookup are the two there are.
+// KeySource finds public keys. RemoteKeys, Lookup and Finder are those there are.
 type KeySource interface {
 	// Key returns the public key with that id. It answers ErrInvalid where the
 	// issuer has no such key and ErrUnavailable where that cannot be told.
@@ -229,6 +229,23 @@ func (l Lookup) Key(_ context.Context, kid string) (jose.JSONWebKey, error) {
 		return k, nil
 	}
 	return jose.JSONWebKey{}, ErrInvalid.because("the issuer has no key with this id")
+}
+
+// Finder is a Lookup that may have to ask somebody: its error means that it
+// cannot tell.
+type Finder func(ctx context.Context, kid string) (jose.JSONWebKey, bool, error)
+
+// Key returns the key that the function finds.
+func (f Finder) Key(ctx context.Context, kid string) (jose.JSONWebKey, error) {
+	k, ok, err := f(ctx, kid)
+	switch {
+	case err != nil:
+		return jose.JSONWebKey{}, ErrUnavailable.because("key set: %v", err)
+	case !ok:
+		return jose.JSONWebKey{}, ErrInvalid.because("the issuer has no key with this id")
+	default:
+		return k, nil
+	}
 }
 
 // RevokedFunc is a RevocationSource in this process.
