@@ -115,7 +115,23 @@ func (s clients) InClientTx(ctx context.Context, fn func(oauth.ClientTx) error) 
 
 func (s clients) AnyClient(ctx context.Context, id ident.ClientID) (oauth.Registered, error) {
 	g := s.db.read.WithContext(ctx)
-	return oneClient(g, g.Where("id = ?", string(id)))
+	var found struct {
+		Row         clientRow `gorm:"embedded"`
+		OrgDisabled bool
+	}
+	err := g.Model(&clientRow{}).Where("id = ?", string(id)).
+		Select("clients.*, EXISTS (SELECT 1 FROM organisations o WHERE o.id = clients.org_id AND o.status <> 'active') AS org_disabled").Take(&found).Error
+	if err != nil {
+		return oauth.Registered{}, notFound(err)
+	}
+	if found.OrgDisabled {
+		found.Row.Status = string(oauth.ClientDisabled)
+	}
+	c, err := withClientSecrets(g, []clientRow{found.Row})
+	if err != nil {
+		return oauth.Registered{}, err
+	}
+	return c[0], nil
 }
 
 func (s clients) Client(ctx context.Context, t ident.Tenant, id ident.ClientID) (oauth.Registered, error) {
@@ -145,8 +161,18 @@ func (s clients) ExpiredClients(ctx context.Context, now time.Time, limit int) (
 	return withClientSecrets(g, rows)
 }
 
+// openClientsLock is a number that no other lock of ours has.
+const openClientsLock = 7591
+
 func (t *tx) CountOpenClients(from string, since time.Time) (living, recent int, err error) {
 	var n struct{ Living, Recent int }
+	if t.g.Name() == "postgres" {
+		// Whoever counts waits for who counted before, and then sees what that
+		// one added. SQLite has one writer at a time as it is.
+		if err := t.g.Exec("SELECT pg_advisory_xact_lock(?)", openClientsLock).Error; err != nil {
+			return 0, 0, unavailable(err)
+		}
+	}
 	err = t.g.Raw(`SELECT (SELECT count(*) FROM clients WHERE open_from <> '') AS living,
 		(SELECT count(*) FROM clients WHERE open_from <> '' AND open_from = ? AND created_at > ?) AS recent`, from, micros(since)).Scan(&n).Error
 	return n.Living, n.Recent, unavailable(err)

@@ -112,6 +112,21 @@ func clientReading(t *testing.T, f *fixture) {
 	}
 }
 
+// clientOfDisabled: a client of an organisation that is not active is disabled
+// to whoever looks it up by its id.
+func clientOfDisabled(t *testing.T, f *fixture) {
+	open, closed := f.org("open"), f.org("closed")
+	closed.Status = accounts.Disabled
+	f.add(t, nil, []accounts.Org{open, closed})
+	for org, want := range map[ident.OrgID]oauth.ClientStatus{open.ID: oauth.ClientActive, closed.ID: oauth.ClientDisabled} {
+		c := bareClient(org, f.now)
+		insertClients(t, f, c)
+		if got, err := f.Clients().AnyClient(t.Context(), c.ID); err != nil || got.Status != want || got.Name != c.Name {
+			t.Errorf("a client of %s: %+v, %v; want %s", org, got, err, want)
+		}
+	}
+}
+
 // clientPages: newest first, and on from where the last page stopped.
 func clientPages(t *testing.T, f *fixture) {
 	a, b := ident.NewOrgID(f.now, rand.Reader), ident.NewOrgID(f.now, rand.Reader)
