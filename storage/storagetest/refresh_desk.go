@@ -41,6 +41,13 @@ type theMAC struct{}
 func (theMAC) Current() (uint8, []byte)       { return 1, []byte("0123456789abcdef0123456789abcdef") }
 func (m theMAC) ByID(id uint8) ([]byte, bool) { _, k := m.Current(); return k, id == 1 }
 
+// browserMAC is another.
+type browserMAC struct{}
+
+func (browserMAC) Current() (uint8, []byte) { return 1, []byte("fedcba9876543210fedcba9876543210") }
+
+func (m browserMAC) ByID(id uint8) ([]byte, bool) { _, k := m.Current(); return k, id == 1 }
+
 func newDesk(t *testing.T, f *fixture) *desk {
 	t.Helper()
 	d := &desk{fixture: f, user: f.user("anna@example.com"), org: f.org("acme"), results: map[tokens.Result]int{}}
@@ -54,7 +61,7 @@ func (d *desk) restarted() *tokens.Service {
 	r := &tokens.Revocations{Now: d.clock}
 	d.hear = r.Hear
 	return &tokens.Service{
-		Store: d.Sessions(), MACs: theMAC{}, Now: d.clock, Random: rand.Reader, Revocations: r,
+		Store: d.Sessions(), MACs: theMAC{}, BrowserMACs: browserMAC{}, Now: d.clock, Random: rand.Reader, Revocations: r,
 		Fresh: func() bool { return true }, Observe: d.count,
 	}
 }

@@ -28,6 +28,9 @@ func familyAt(now time.Time, user ident.UserID, org ident.OrgID) tokens.Family {
 			Contested: tokens.Contested{From: 1, To: 2, At: now.Add(time.Second), Agent: tokens.Digest{2}},
 		},
 		Holder: tokens.Holder{Network: "192.0.2.0/24", Agent: tokens.Digest{3}, Proof: tokens.Digest{4}, Proven: true},
+
+		AuthenticatedAt: now.Add(-time.Minute),
+		Delegation:      tokens.Delegation{Browser: "sess_0", Offline: true, Authorization: `{"scope":["openid"]}`},
 	}
 }
 
@@ -95,6 +98,7 @@ func (f *fixture) advances(t *testing.T, whole tokens.Family) {
 	}
 	saved := next
 	saved.Ended, saved.Seen.UserAgent = tokens.Ended{At: f.now.Add(time.Minute), Reason: "logout"}, "x"
+	saved.AuthenticatedAt, saved.ExpiresAt = f.now.Add(time.Minute), f.now.Add(24*time.Hour)
 	f.inSession(t, func(tx tokens.Tx) error {
 		if got, err := tx.Family(whole.ID); err != nil || got != next {
 			t.Errorf("locked: %+v, %v", got, err)
