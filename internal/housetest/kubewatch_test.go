@@ -93,7 +93,7 @@ func minted(t *testing.T, h *housetest.Harness, change func(*tokens.Claims)) str
 	t.Helper()
 	now := h.Clock.Now()
 	c := tokens.Claims{
-		Issuer: h.Config.Issuer, Subject: h.Admin.ID, Audience: h.Config.Issuer, ID: ident.NewTokenID(now, strings.NewReader(strings.Repeat("x", 16))),
+		Issuer: h.Config.Issuer, Subject: h.Admin.ID, Audience: tokens.Audience{h.Config.Issuer}, ID: ident.NewTokenID(now, strings.NewReader(strings.Repeat("x", 16))),
 		IssuedAt: now.Unix(), NotBefore: now.Unix(), ExpiresAt: now.Add(time.Hour).Unix(), Org: h.Admin.Org, Client: "cli_api",
 		Roles: []string{accounts.RoleOwner}, Permissions: []string{"agents:read"}, Scope: "agents:read",
 	}
