@@ -121,7 +121,7 @@ func TestNoReplyMayBeKept(t *testing.T) {
 				headers = bearer(token)
 			}
 			a := g.do(c.method, c.path, c.body(), headers...)
-			published := strings.HasPrefix(c.path, "/.well-known/") || c.path == "/openapi.json" || c.path == "/docs"
+			published := strings.HasPrefix(c.path, "/.well-known/") || strings.HasPrefix(c.path, "/assets/") || c.path == "/openapi.json" || c.path == "/docs"
 			if kept := a.header.Get("Cache-Control") != "no-store"; kept != (published && a.status < 300) {
 				t.Errorf("%s %s: %d with Cache-Control %q", c.method, c.template, a.status, a.header.Get("Cache-Control"))
 			}
@@ -129,12 +129,23 @@ func TestNoReplyMayBeKept(t *testing.T) {
 				t.Errorf("%s %s: %d %s", c.method, c.template, a.status, a.body)
 			}
 			switch {
+			case a.status >= 400 && c.page():
+				checkPage(t, c.method+" "+c.template, a)
 			case a.status >= 400 && strings.HasPrefix(c.path, "/oauth2/"):
 				checkOAuthFailure(t, c.method+" "+c.template, a)
 			case a.status >= 400:
 				checkProblem(t, c.method+" "+c.template, a)
 			}
 		}
+	}
+}
+
+// checkPage holds what is refused on a page to the page of errors.
+func checkPage(t *testing.T, what string, a answer) {
+	t.Helper()
+	if a.header.Get("Content-Type") != "text/html; charset=utf-8" || a.header.Get("Location") != "" || !strings.Contains(string(a.body), "<h1>Error</h1>") ||
+		!strings.Contains(string(a.body), a.header.Get("X-Request-Id")) {
+		t.Errorf("%s: %v %s", what, a.header, a.body)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -127,6 +128,12 @@ type call struct {
 	secured                bool
 	optional               bool // it answers without a credential too, by its own rules
 	permission             string
+	tags                   []string
+}
+
+// page reports whether people look at what it answers.
+func (c call) page() bool {
+	return slices.Contains(c.tags, "pages") && !strings.HasPrefix(c.path, "/assets/")
 }
 
 // calls lists every operation, with well-formed identifiers that name nothing.
@@ -140,7 +147,7 @@ func calls(t testing.TB) []call {
 	var out []call
 	for _, path := range doc.Paths.InMatchingOrder() {
 		for method, op := range doc.Paths.Value(path).Operations() {
-			c := call{method: method, template: path, path: strings.NewReplacer(
+			c := call{method: method, template: path, tags: op.Tags, path: strings.NewReplacer(
 				"/api-keys/{id}", "/api-keys/key_"+none, "/users/{id}", "/users/user_"+none, "/sessions/{id}", "/sessions/sess_"+none,
 				"/organizations/{id}", "/organizations/org_"+none, "/clients/{id}", "/clients/cli_"+none, "{user_id}", "user_"+none, "{name}", "no-such-role",
 			).Replace(path)}

@@ -81,6 +81,7 @@ func TestEveryRouteSaysWhoMayCallIt(t *testing.T) {
 func TestPublicRoutes(t *testing.T) {
 	want := []string{
 		"POST /auth/login", "POST /api/v1/auth/login", "POST /api/v1/auth/register", "POST /api/v1/auth/refresh",
+		"GET /assets/style.css", "HEAD /assets/style.css", "GET /assets/submit.js", "HEAD /assets/submit.js",
 		"GET /.well-known/jwks.json", "HEAD /.well-known/jwks.json", "GET /.well-known/revocations", "HEAD /.well-known/revocations",
 		"GET /.well-known/openid-configuration", "HEAD /.well-known/openid-configuration",
 		"GET /.well-known/oauth-authorization-server", "HEAD /.well-known/oauth-authorization-server", "GET /openapi.json", "HEAD /openapi.json", "GET /docs", "HEAD /docs",
@@ -97,7 +98,10 @@ func TestPublicRoutes(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
-	if !slices.Equal(judges, []string{"POST /api/v1/auth/logout", "POST /oauth2/token", "POST /oauth2/introspect", "POST /oauth2/revoke"}) {
+	if !slices.Equal(judges, []string{
+		"POST /api/v1/auth/logout", "GET /oauth2/authorize", "POST /oauth2/authorize", "GET /login", "POST /login", "GET /consent", "POST /consent",
+		"POST /oauth2/token", "POST /oauth2/introspect", "POST /oauth2/revoke",
+	}) {
 		t.Errorf("routes that judge for themselves: %q", judges)
 	}
 }
