@@ -33,6 +33,7 @@ var suites = []struct {
 	{"API keys: usage", apiKeyUsage},
 	{"API keys: due for rotation", apiKeysDue},
 	{"clients: reading", clientReading},
+	{"clients: of disabled organisations", clientOfDisabled},
 	{"clients: pages", clientPages},
 	{"clients: writing", clientWriting},
 	{"clients: expiry and quotas", clientExpiry},
