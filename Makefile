@@ -48,7 +48,7 @@ soak: ## keep the server under load for SOAKTIME (10m) and look for growth
 	@$(GO) run -tags $(TAGS) ./internal/pgtest/withpostgres $(GO) run -tags $(TAGS) ./internal/bench -soak $(SOAKTIME)
 
 .PHONY: coverage-of-spec
-coverage-of-spec: ## say which test names each promise and each security case of docs/spec-ids.txt
+coverage-of-spec: ## say which test names each promise, security case and certification module
 	@$(GO) run ./internal/coverage
 
 .PHONY: spec

@@ -139,6 +139,10 @@ func (b bench) ours(ctx context.Context, url string, l limits) error {
 		{"verify an API key", s.opAPIKey, l.plain},
 		{"client credentials", s.opClientCredentials, l.plain},
 		{"introspect an access token", s.opIntrospect, l.plain},
+		{"authorize, signed in and allowed", s.opAuthorize, l.commits},
+		{"authorize and redeem the code", s.opRedeem, l.commits},
+		{"refresh of an application", s.opDelegatedRefresh, l.commits},
+		{"userinfo", s.opUserInfo, l.plain},
 		{"JWKS", s.opJWKS, l.plain},
 	} {
 		if !b.only.MatchString(m.name) {

@@ -31,6 +31,8 @@ type subject struct {
 	sessions []session // one for each worker
 	apiKey   string
 	robot    robot
+	app      application
+	visitors []*visitor // one for each worker
 	stop     func()
 }
 
@@ -151,7 +153,10 @@ func (s *subject) populate(ctx context.Context, workers int) error {
 	if err != nil {
 		return err
 	}
-	return s.client.into(http.StatusOK, s.asRobot("/oauth2/token", "grant_type", "client_credentials"), &s.robot)
+	if err := s.client.into(http.StatusOK, s.asRobot("/oauth2/token", "grant_type", "client_credentials"), &s.robot); err != nil {
+		return err
+	}
+	return s.admit(workers)
 }
 
 // asRobot is a request of the service client with one parameter.

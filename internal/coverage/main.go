@@ -1,5 +1,6 @@
 // Command coverage says which test names each promise (K, O), security case (SEC), fault (FLT) and invariant (INV) of
-// docs/spec-ids.txt. A test names one in its name, or in a comment or a string within it; a script (.txtar) anywhere in it.
+// docs/spec-ids.txt, and which certification modules of docs/certification.md. A test names one in its name, or in a comment or a
+// string within it; a script (.txtar) anywhere in it.
 package main
 
 import (
@@ -48,7 +49,7 @@ func run(dir string, out io.Writer) error {
 		fmt.Fprintf(out, "%-8s %3d of %3d\n", class, covered[class], total[class])
 	}
 	fmt.Fprintf(out, "%-8s %3d of %3d\n", "all", len(ids)-len(open), len(ids))
-	return nil
+	return reportModules(os.DirFS(dir), out)
 }
 
 // classOf gives the K of K12 and the SEC-KEY of SEC-KEY-15.
