@@ -61,6 +61,8 @@ type House struct {
 	APIKeys   *apikeys.Service
 	Clients   *oauth.Clients
 	Metrics   *metrics.Set
+	// Backchannel tells clients that sessions of theirs ended.
+	Backchannel *oauth.Backchannel
 
 	conf  Config
 	env   Env
@@ -87,6 +89,7 @@ func Open(ctx context.Context, conf Config, env Env) (*House, error) {
 		env.Logger = slog.Default()
 	}
 	h := &House{conf: conf, env: env}
+	h.state.ended = make(chan struct{}, 1)
 	for _, build := range []func(context.Context) error{
 		h.openVault,     // the master key, which seals what lies in the database
 		h.openDatabase,  // and brings its schema up
@@ -95,6 +98,7 @@ func Open(ctx context.Context, conf Config, env Env) (*House, error) {
 		h.buildTokens,   // sessions, refresh families, revocations
 		h.buildAPIKeys,
 		h.buildClients,
+		h.buildLogouts,
 		h.follow,      // the log of changes, once everyone who listens is there
 		h.buildServer, // HTTP on top of everything
 	} {
@@ -142,6 +146,7 @@ func (h *House) openDatabase(ctx context.Context) (err error) {
 func (h *House) committed(events []audit.Event, cs []changes.Change) {
 	h.Metrics.Observe(events)
 	h.Feed.Publish(cs...)
+	h.sessionsEnded(cs)
 }
 
 // keyMargin is how much longer than its tokens a retired key is published: other
