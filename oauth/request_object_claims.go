@@ -1,31 +1,19 @@
 package oauth
 
 import (
-	"encoding/json"
 	"slices"
+
+	"github.com/tokenhouse/tokenhouse/tokens"
 )
 
 // objectClaims is what a request object says of itself (RFC 9101 §4).
 type objectClaims struct {
-	Issuer    string      `json:"iss"`
-	Subject   string      `json:"sub"`
-	Audience  audiences   `json:"aud"`
-	ExpiresAt numericDate `json:"exp"`
-	NotBefore numericDate `json:"nbf"`
-	IssuedAt  numericDate `json:"iat"`
-}
-
-// audiences is an aud: one text, or a list (RFC 7519 §4.1.3).
-type audiences []string
-
-// UnmarshalJSON reads both forms.
-func (a *audiences) UnmarshalJSON(b []byte) error {
-	var one string
-	if json.Unmarshal(b, &one) == nil {
-		*a = audiences{one}
-		return nil
-	}
-	return json.Unmarshal(b, (*[]string)(a))
+	Issuer    string          `json:"iss"`
+	Subject   string          `json:"sub"`
+	Audience  tokens.Audience `json:"aud"`
+	ExpiresAt numericDate     `json:"exp"`
+	NotBefore numericDate     `json:"nbf"`
+	IssuedAt  numericDate     `json:"iat"`
 }
 
 // trouble says what is wrong with a request object whose signature is good;

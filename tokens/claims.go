@@ -42,6 +42,16 @@ func (a Audience) MarshalJSON() ([]byte, error) {
 	return json.Marshal([]string(a))
 }
 
+// UnmarshalJSON reads both forms.
+func (a *Audience) UnmarshalJSON(b []byte) error {
+	var one string
+	if json.Unmarshal(b, &one) == nil {
+		*a = Audience{one}
+		return nil
+	}
+	return json.Unmarshal(b, (*[]string)(a))
+}
+
 // Payload returns the claims as the JSON that is signed. It fails for none.
 func (c Claims) Payload() ([]byte, error) {
 	if c.Roles == nil {
