@@ -143,7 +143,10 @@ func loginProblem(f *fault.Error) (problem string, known bool) {
 func (s *Server) loginFor(v visitor, q oauth.Question, other bool) pages.Login {
 	l := pages.Login{Form: s.pageForm(v, formLogin, cmp.Or(q.Pending, v.params["pending"])), Guest: guestOf(q), MayLeave: true}
 	if !other {
-		l.Email, l.User = cmp.Or(q.LoginHint, q.User.Email), q.User.Email
+		l.Email = q.LoginHint
+	}
+	if !other && (q.Reason == "prompt" || q.Reason == "max_age") { // else it is not that user who is wanted
+		l.User = q.User.Email
 	}
 	return l
 }
