@@ -2,6 +2,7 @@ package examples_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"io/fs"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -34,6 +36,30 @@ const (
 	adaPassword   = "a long enough sentence for one"
 )
 
+// built is where shipped leaves the binary.
+var built string
+
+func TestMain(m *testing.M) {
+	code := 1
+	if dir, err := os.MkdirTemp("", "examples"); err == nil {
+		built = dir
+		code = m.Run()
+		_ = os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// shipped is the binary as `make build` makes it.
+var shipped = sync.OnceValues(func() (string, error) {
+	binary := filepath.Join(built, "tokenhouse")
+	cmd := exec.Command("go", "build", "-tags", "nomsgpack", "-o", binary, "./cmd/tokenhouse")
+	cmd.Dir, cmd.Env = filepath.Join("..", ".."), append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build: %w\n%s", err, out)
+	}
+	return binary, nil
+})
+
 // newClone serves with the settings that are given, as NAME=value.
 func newClone(t *testing.T, settings ...string) *clone {
 	t.Helper()
@@ -41,7 +67,16 @@ func newClone(t *testing.T, settings ...string) *clone {
 	for _, name := range []string{"go.mod", "go.sum", "docs/examples", "docs/clients"} {
 		c.take(name)
 	}
-	do(t, "../..", "go", "build", "-tags", "nomsgpack", "-o", filepath.Join(c.dir, "bin", "tokenhouse"), "./cmd/tokenhouse")
+	binary, err := shipped()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(c.dir, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(binary, filepath.Join(c.dir, "bin", "tokenhouse")); err != nil {
+		t.Fatal(err)
+	}
 	c.env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(c.dir, "config"), "npm_config_prefer_offline=true", "npm_config_ignore_scripts=true",
 		"npm_config_audit=false", "npm_config_fund=false", "npm_config_loglevel=error")
 	c.serve(settings)
