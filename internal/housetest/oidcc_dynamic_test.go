@@ -173,21 +173,21 @@ var dynamicModules = []module{
 	{"oidcc-request-uri-unsigned", func(p *party) {
 		site := publisher(p)
 		q := p.registers(map[string]any{"request_uris": []string{site.url}})
-		q.byObject(q.request(nil), "request_uri", func(object map[string]any) string { return site.publish(q.unsigned(object)) })
+		q.refusesObject("request_uri", func(object map[string]any) string { return site.publish(q.unsigned(object)) })
 	}},
 	{"oidcc-request-uri-signed-rs256", func(p *party) {
 		site := publisher(p)
 		q := p.registers(map[string]any{"request_uris": []string{site.url}, "request_object_signing_alg": "RS256"})
-		sign := signedBy(q, jose.RS256, q.signingKey())
-		q.byObject(q.request(nil), "request_uri", func(object map[string]any) string { return site.publish(sign(object)) })
+		q.obeysObject("request_uri", func(object map[string]any) string {
+			return site.publish(signed(p.t, jose.RS256, q.signingKey(), object)) // without any date, as the suite does
+		})
 	}},
 	{"oidcc-ensure-request-object-with-redirect-uri", func(p *party) {
 		q := p.registers(nil)
-		request := q.request(nil)
-		q.byObject(request, "request", func(object map[string]any) string {
-			request.Set("redirect_uri", callback+"/elsewhere")
-			return q.unsigned(object)
-		})
+		sign := signedBy(q, jose.RS256, q.signingKey())
+		q.obeysObject("request", sign)
+		q.browser = p.h.Browser().For(p.t)
+		q.wrongRedirectBeside(sign)
 	}},
 	{"oidcc-refresh-token", func(p *party) {
 		refreshing := map[string]any{"grant_types": []string{"authorization_code", "refresh_token"}}

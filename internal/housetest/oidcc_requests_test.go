@@ -78,20 +78,15 @@ var basicRequestModules = []module{
 		p.userinfo(p.signsIn().redeem(p.code(request), request))
 	}},
 	{"oidcc-unsigned-request-object-supported-correctly-or-rejected-as-unsupported", func(p *party) {
-		p.byObject(p.request(nil), "request", p.unsigned)
+		p.refusesObject("request", p.unsigned)
 	}},
 	{"oidcc-request-uri-unsigned-supported-correctly-or-rejected-as-unsupported", func(p *party) {
 		site := publisher(p)
 		q := p.other(map[string]any{"request_uris": []string{site.url}})
-		q.byObject(q.request(nil), "request_uri", func(object map[string]any) string { return site.publish(p.unsigned(object)) })
+		q.refusesObject("request_uri", func(object map[string]any) string { return site.publish(q.unsigned(object)) })
 	}},
 	{"oidcc-ensure-request-object-with-redirect-uri", func(p *party) {
-		request := p.request(nil)
-		request.Set("redirect_uri", callback)
-		p.byObject(request, "request", func(object map[string]any) string {
-			request.Set("redirect_uri", callback+"/"+"elsewhere")
-			return p.unsigned(object)
-		})
+		p.wrongRedirectBeside(p.unsigned)
 	}},
 }
 
@@ -109,22 +104,51 @@ func (p *party) sameAgain(change func(first issued) map[string]string) {
 	}
 }
 
-// byObject authorizes with a request object that has every parameter. Beside it
-// stand those that OAuth wants as parameters, as they are in request by then
-// (OpenID Connect Core 1.0 §6.1).
-func (p *party) byObject(request url.Values, parameter string, object func(map[string]any) string) {
+// byObject makes a request whose every parameter is in a request object. Beside
+// it stand those that OAuth wants as parameters too (OpenID Connect Core 1.0 §6.1).
+func (p *party) byObject(request url.Values, parameter string, object func(map[string]any) string) url.Values {
 	p.t.Helper()
 	claims := map[string]any{"iss": p.client.id, "aud": p.h.Config.Issuer}
 	for name := range request {
 		claims[name] = request.Get(name)
 	}
-	made := object(claims)
-	outside := url.Values{parameter: {made}}
+	outside := url.Values{parameter: {object(claims)}}
 	for _, name := range []string{"client_id", "scope", "response_type", "redirect_uri"} {
 		outside[name] = request[name]
 	}
-	p.open(outside)
+	return outside
+}
+
+// obeysObject authorizes with a request object.
+func (p *party) obeysObject(parameter string, object func(map[string]any) string) {
+	p.t.Helper()
+	request := p.request(nil)
+	p.open(p.byObject(request, parameter, object))
 	p.userinfo(p.signsIn().redeem(p.code(request), request))
+}
+
+// refusesObject holds the provider to what it says of unsigned request objects:
+// it offers none, and takes none.
+func (p *party) refusesObject(parameter string, object func(map[string]any) string) {
+	p.t.Helper()
+	if algs := p.discover().RequestAlgs; slices.Contains(algs, "none") {
+		p.t.Fatalf("unsigned request objects are offered: %q", algs)
+	}
+	outside := p.byObject(p.request(nil), parameter, object)
+	p.mode = "" // which only the object says
+	p.open(outside)
+	p.silent().failure(outside, "invalid_request_object")
+}
+
+// wrongRedirectBeside sends a request object that has the registered redirect
+// URI, and another beside it. The browser goes to neither address but one that
+// is registered: here, an error page is shown.
+func (p *party) wrongRedirectBeside(object func(map[string]any) string) {
+	p.t.Helper()
+	outside := p.byObject(p.request(nil), "request", object)
+	outside.Set("redirect_uri", callback+"/elsewhere")
+	p.open(outside)
+	p.page()
 }
 
 // unsigned makes a request object that nobody signed.
