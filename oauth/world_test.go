@@ -52,6 +52,11 @@ type world struct {
 	trail  []string     // what they were
 	plan   faulty.Plan
 
+	authorizer *oauth.Authorizer
+	registry   *oauth.Clients
+	objects    published // request objects that clients publish
+	warm       bool      // the authorizer's directory believes what it remembers
+
 	mu      sync.Mutex
 	events  []audit.Event
 	commits int
@@ -104,12 +109,24 @@ func open(t *testing.T, o opener, c *clock) *world {
 		Logins: &accounts.Authenticator{
 			Store: db.Logins(), Users: db.Accounts(), Hasher: hasher, Secrets: secrets, Now: c.now, Random: rand.Reader,
 		},
-		Sessions: &tokens.Service{Store: db.Sessions(), MACs: macs{secrets}, Now: c.now, Random: rand.Reader},
+		Sessions: &tokens.Service{Store: db.Sessions(), MACs: macs{secrets, sealing.RefreshMAC}, BrowserMACs: macs{secrets, sealing.BrowserSession}, Now: c.now, Random: rand.Reader},
 		// Never believed: another process may have changed what is cached.
 		Directory: accounts.NewDirectory(db.Accounts(), catalogue, 100, func() bool { return false }),
-		Minter:    &tokens.Minter{Signer: ring, Issuer: "https://id.example", Audience: "https://id.example", Now: c.now, Random: rand.Reader},
+		Minter:    &tokens.Minter{Signer: ring, Issuer: issuer, Audience: issuer, Now: c.now, Random: rand.Reader},
 		Now:       c.now, Random: rand.Reader,
 		Observe: func(grant, kind string) { w.issued = append(w.issued, grant+" "+kind) },
+	}
+	subjects := &oauth.Subjects{Key: bytes.Repeat([]byte{6}, 32)}
+	w.registry = &oauth.Clients{
+		Store: db.Clients(), Sealer: keeper, Catalogue: catalogue, TokenTTL: 24 * time.Hour, Fresh: func() bool { return true }, Now: c.now, Random: rand.Reader,
+	}
+	w.Provider.Clients, w.Provider.Codes = w.registry, db.Authorizations()
+	w.Provider.IDs = &oauth.IDTokens{Signer: ring, Subjects: subjects, Issuer: issuer}
+	w.authorizer = &oauth.Authorizer{
+		Clients: w.registry, Store: db.Authorizations(), Sealer: keeper, IDKeys: ring, Subjects: subjects, Issuer: issuer, Audience: issuer,
+		Directory: accounts.NewDirectory(db.Accounts(), catalogue, 100, func() bool { return w.warm }),
+		Keys:      &oauth.ClientAuthenticator{Clients: w.registry, Assertions: db.ClientAssertions(), Issuer: issuer, Now: c.now},
+		Objects:   &w.objects, Now: c.now, Random: rand.Reader,
 	}
 	w.people = &accounts.People{
 		Store: db.Accounts(), Recorder: db.Recorder(), Hasher: hasher, Prover: w.Logins, Catalogue: catalogue, Now: c.now, Random: rand.Reader,
@@ -117,10 +134,16 @@ func open(t *testing.T, o opener, c *clock) *world {
 	return w
 }
 
-type macs struct{ *sealing.Secrets }
+// issuer is where every world is.
+const issuer = "https://id.example"
 
-func (m macs) Current() (uint8, []byte)            { return m.Secrets.Current(sealing.RefreshMAC) }
-func (m macs) ByID(id uint8) (key []byte, ok bool) { return m.Secrets.ByID(sealing.RefreshMAC, id) }
+type macs struct {
+	*sealing.Secrets
+	purpose sealing.Purpose
+}
+
+func (m macs) Current() (uint8, []byte)            { return m.Secrets.Current(m.purpose) }
+func (m macs) ByID(id uint8) (key []byte, ok bool) { return m.Secrets.ByID(m.purpose, id) }
 
 func (w *world) before(statement string) error {
 	w.asked.Add(1)
