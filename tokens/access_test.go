@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -134,6 +135,44 @@ func TestWhatIsMintedVerifies(t *testing.T) {
 	}
 	if !slices.Equal(c.Permissions, []string{"agents:read", "incidents:read"}) || !slices.Equal(c.Roles, []string{"engineer"}) {
 		t.Errorf("rights %+v", c)
+	}
+}
+
+// SEC-JWT-16: a token may name several resource servers; each accepts it that
+// is among them, and no other. One is a string, several are a list.
+func TestATokenForSeveralResourceServers(t *testing.T) {
+	k := newAKey(t)
+	for _, tt := range []struct {
+		audience []string
+		written  string
+		accepts  bool
+	}{
+		{nil, `"api"`, true},
+		{[]string{"api"}, `"api"`, true},
+		{[]string{"https://files.example.com", "api"}, `["https://files.example.com","api"]`, true},
+		{[]string{"https://files.example.com"}, `"https://files.example.com"`, false},
+		{[]string{"https://files.example.com", "https://mail.example.com"}, `["https://files.example.com","https://mail.example.com"]`, false},
+	} {
+		g := fullGrant
+		g.Audience, g.Scope = tt.audience, "openid agents:read"
+		a := mint(t, newMinter(k), g)
+		payload, err := base64.RawURLEncoding.DecodeString(strings.Split(a.Token.Reveal(), ".")[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got struct {
+			Audience json.RawMessage `json:"aud"`
+		}
+		if err := json.Unmarshal(payload, &got); err != nil || string(got.Audience) != tt.written {
+			t.Errorf("aud is %s, %v; want %s", got.Audience, err, tt.written)
+		}
+		c, err := verifierOf(k).Verify(t.Context(), a.Token.Reveal())
+		if (err == nil) != tt.accepts {
+			t.Errorf("%v: %v", tt.audience, err)
+		}
+		if err == nil && (c.Scope != "openid agents:read" || !slices.Equal(c.Permissions, []string{"agents:read", "incidents:read"})) {
+			t.Errorf("scope %q, permissions %v", c.Scope, c.Permissions)
+		}
 	}
 }
 

@@ -24,6 +24,11 @@ type oneMAC struct{}
 func (oneMAC) Current() (uint8, []byte)       { return 1, []byte("0123456789abcdef0123456789abcdef") }
 func (m oneMAC) ByID(id uint8) ([]byte, bool) { _, k := m.Current(); return k, id == 1 }
 
+type anotherMAC struct{}
+
+func (anotherMAC) Current() (uint8, []byte)       { return 1, []byte("fedcba9876543210fedcba9876543210") }
+func (m anotherMAC) ByID(id uint8) ([]byte, bool) { _, k := m.Current(); return k, id == 1 }
+
 // bench is the session service over a database that fails on demand.
 type bench struct {
 	*tokens.Service
@@ -64,7 +69,7 @@ func newBench(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	b.Service = &tokens.Service{
-		Store: db.Sessions(), MACs: oneMAC{}, Now: func() time.Time { return b.now }, Random: rand.Reader,
+		Store: db.Sessions(), MACs: oneMAC{}, BrowserMACs: anotherMAC{}, Now: func() time.Time { return b.now }, Random: rand.Reader,
 		Revocations: revocations, Fresh: func() bool { return true },
 	}
 	return b

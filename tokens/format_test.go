@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
@@ -113,6 +114,63 @@ func FuzzParseRefreshToken(f *testing.F) {
 			}
 			if again := mustFormat(t, g, oneKey); again != candidate {
 				t.Fatalf("%q and %q name the same generation", candidate, again)
+			}
+		}
+	})
+}
+
+// mustCookie is the cookie of one generation of a browser session.
+func mustCookie(t testing.TB, g generationOf, keys MACKeys) string {
+	t.Helper()
+	p, err := write(browserPrefix, g, keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.Reveal()
+}
+
+// SEC-WEB-03, SEC-WEB-04: a cookie that we did not make stands for nobody, and
+// no database is asked about it.
+func TestAForgedCookieIsAnonymous(t *testing.T) {
+	s := &Service{MACs: oneKey, BrowserMACs: keyring{1: strings.Repeat("b", 32)}, Now: func() time.Time { return noon }} // without a store
+	g := generationOf{ident.NewSessionID(noon, rand.Reader), 0}
+	good, refresh := mustCookie(t, g, s.BrowserMACs), mustFormat(t, g, oneKey)
+	renamed := "thb_" + refresh[4:len(refresh)-crcDigits]
+	bad := map[string]string{
+		"nothing": "", "any value": "deadbeef", "the session's id": string(g.Session), "cut": good[:len(good)-1], "longer": good + "0",
+		"another key": mustCookie(t, g, keyring{1: strings.Repeat("c", 32)}), "a refresh token": refresh,
+		"a refresh token, renamed": renamed + checksum(renamed), "renamed to a refresh token": "thr_" + good[4:],
+	}
+	for i := range len(good) - crcDigits {
+		c := byte('0')
+		if good[i] == c {
+			c = '1'
+		}
+		b := good[:i] + string(c) + good[i+1:len(good)-crcDigits]
+		bad[fmt.Sprintf("digit %d", i)] = b + checksum(b)
+	}
+	for name, cookie := range bad {
+		f, err := s.Browser(t.Context(), cookie)
+		if e := fault.Of(err); err == nil || f != (Family{}) || e.Code != fault.InvalidToken || e.Reason != "" {
+			t.Errorf("%s: %+v, %v", name, f, err)
+		}
+	}
+	if _, err := s.Refresh(t.Context(), Presented{Token: "thr_" + good[4:]}); !errors.Is(err, fault.InvalidToken) {
+		t.Errorf("a cookie as refresh token: %v", err)
+	}
+}
+
+// FuzzReadBrowserCookie: reading never panics, and what it accepts has exactly
+// one spelling.
+func FuzzReadBrowserCookie(f *testing.F) {
+	f.Add("")
+	f.Add("thb_" + strings.Repeat("0", 56))
+	f.Add(mustFormat(f, generationOf{"sess_01khx4m5000000000000000000", 5}, oneKey))
+	f.Add(mustCookie(f, generationOf{"sess_01khx4m5000000000000000000", 5}, oneKey))
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, candidate := range []string{text, "thb_" + text + checksum("thb_"+text)} {
+			if g, ok := read(browserPrefix, candidate, oneKey); ok && mustCookie(t, g, oneKey) != candidate {
+				t.Fatalf("%q is a second spelling of %+v", candidate, g)
 			}
 		}
 	})
