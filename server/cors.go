@@ -2,6 +2,8 @@ package server
 
 import (
 	"net/http"
+	"slices"
+	"strings"
 )
 
 // What a page of a listed origin may send and read.
@@ -12,14 +14,28 @@ const (
 	corsMaxAge  = "600"
 )
 
+// cookieless are the endpoints that look at no cookie, whoever asks: a client
+// in a browser proves who it is, or nothing, in the request itself. Pages of any
+// origin may use them and read the answers, without cookies.
+var cookieless = []string{"/oauth2/token", "/oauth2/revoke", "/oauth2/userinfo", registerPath}
+
+func isCookieless(path string) bool {
+	return slices.Contains(cookieless, path) || strings.HasPrefix(path, registerPath+"/")
+}
+
 // cors lets pages of the listed origins read our answers, with cookies (O30).
 // The published documents may be read by anybody: their handlers say so.
 func (s *Server) cors(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h, from := w.Header(), r.Header.Get("Origin")
 		h.Add("Vary", "Origin")
-		listed := from != "" && s.origins.lists(from)
-		if listed {
+		open := from != "" && isCookieless(r.URL.Path)
+		listed := open || from != "" && s.origins.lists(from)
+		switch {
+		case open:
+			h.Set("Access-Control-Allow-Origin", "*")
+			h.Set("Access-Control-Expose-Headers", corsExposed)
+		case listed:
 			h.Set("Access-Control-Allow-Origin", from)
 			h.Set("Access-Control-Allow-Credentials", "true")
 			h.Set("Access-Control-Expose-Headers", corsExposed)

@@ -79,6 +79,10 @@ func (s *Server) oauthRoutes() []route {
 		{http.MethodPost, "/oauth2/token", ownJudge, handleForm(s, s.grantToken)},
 		{http.MethodPost, "/oauth2/introspect", ownJudge, handleForm(s, s.introspect)},
 		{http.MethodPost, "/oauth2/revoke", ownJudge, handleForm(s, s.revoke)},
+		{http.MethodPost, registerPath, ownJudge, handleRegistration(s, http.StatusCreated, s.registerClient)},
+		{http.MethodGet, registerPath + "/:client_id", ownJudge, handleRegistration(s, http.StatusOK, s.readRegistered)},
+		{http.MethodPut, registerPath + "/:client_id", ownJudge, handleRegistration(s, http.StatusOK, s.replaceRegistered)},
+		{http.MethodDelete, registerPath + "/:client_id", ownJudge, handleRegistration(s, http.StatusNoContent, s.removeRegistered)},
 	}
 }
 

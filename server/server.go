@@ -43,14 +43,20 @@ type Services struct {
 	Ring      *signing.Ring
 	Feed      *tokens.RevocationFeed
 	OAuth     *oauth.Provider
-	Inspector *oauth.Inspector
-	Proofs    *oauth.ClientAuthenticator // of registered clients
-	Clients   *oauth.Clients
-	Consents  *oauth.Consents
-	Session   oauth.Client // of POST /auth/login
-	API       oauth.Client // of POST /api/v1/auth/login
-	Audit     audit.Reader
-	Recorder  audit.Recorder
+	ClientServices
+	Session  oauth.Client // of POST /auth/login
+	API      oauth.Client // of POST /api/v1/auth/login
+	Audit    audit.Reader
+	Recorder audit.Recorder
+}
+
+// ClientServices are the domain of registered clients.
+type ClientServices struct {
+	Clients       *oauth.Clients
+	Registrations *oauth.Registrations // let clients register themselves
+	Proofs        *oauth.ClientAuthenticator
+	Inspector     *oauth.Inspector
+	Consents      *oauth.Consents
 }
 
 // Unlocker forgets the failed logins at an account: accounts.Authenticator.

@@ -72,6 +72,9 @@ func (h *House) cleanup(ctx context.Context) error {
 		err = h.forgetCodes(ctx)
 	}
 	if err == nil {
+		_, err = h.Clients.Cleanup(ctx)
+	}
+	if err == nil {
 		err = h.Ring.Prune(ctx)
 	}
 	if err == nil {

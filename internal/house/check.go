@@ -44,6 +44,7 @@ func (c Config) Check() []Finding {
 	c.Tokens.check(&f)
 	c.checkAPIKeys(&f)
 	c.Accounts.check(&f)
+	c.Clients.check(&f)
 	c.checkHTTP(&f)
 	c.checkAdmin(&f)
 	return f

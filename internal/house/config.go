@@ -25,6 +25,7 @@ type Config struct {
 	Tokens   Tokens
 	APIKeys  APIKeys
 	Accounts Accounts
+	Clients  ClientRegistration
 	HTTP     HTTP
 	Admin    Admin
 }
@@ -118,7 +119,8 @@ func Defaults() Config {
 			Registration:      RegistrationOpen,
 			LoginFailureDelay: 250 * time.Millisecond,
 		},
-		Admin: Admin{Email: "admin@localhost"},
+		Clients: defaultClientRegistration(),
+		Admin:   Admin{Email: "admin@localhost"},
 	}
 }
 

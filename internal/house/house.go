@@ -223,6 +223,7 @@ func (h *House) buildAPIKeys(context.Context) error {
 func (h *House) buildClients(context.Context) error {
 	h.Clients = &oauth.Clients{
 		Store: h.DB.Clients(), Sealer: h.parts.keeper, Catalogue: h.parts.catalogue, TokenTTL: MaxAccessTTL,
+		Algorithms: h.conf.Tokens.signingAlgorithms(), Development: h.conf.Development(), Sectors: sectors{h.outbound()},
 		Fresh: h.Feed.Fresh, Now: h.env.Now, Random: h.env.Random,
 	}
 	h.parts.clientUsage = &oauth.ClientUsage{Recorder: h.DB.Recorder(), Now: h.env.Now}

@@ -52,9 +52,11 @@ func (h *House) buildServer(context.Context) error {
 		},
 		Services: server.Services{
 			People: h.People, Logins: h.Logins, Directory: h.Directory, Sessions: h.Sessions, APIKeys: h.APIKeys,
-			Ring: h.Ring, Feed: h.parts.revoked, OAuth: provider, Clients: h.Clients,
-			Consents: &oauth.Consents{Store: h.DB.Authorizations(), Clients: h.Clients, Sessions: h.Sessions, Now: h.env.Now},
-			Proofs:   proofs, Inspector: h.inspector(),
+			Ring: h.Ring, Feed: h.parts.revoked, OAuth: provider,
+			ClientServices: server.ClientServices{
+				Clients: h.Clients, Registrations: h.registrations(), Proofs: proofs, Inspector: h.inspector(),
+				Consents: &oauth.Consents{Store: h.DB.Authorizations(), Clients: h.Clients, Sessions: h.Sessions, Now: h.env.Now},
+			},
 			Session: oauth.SessionClient(h.conf.Tokens.SessionTTL), API: oauth.APIClient(h.conf.Tokens.AccessTTL),
 			Audit: h.DB.Audit(), Recorder: h.DB.Recorder(),
 		},
