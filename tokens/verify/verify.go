@@ -20,7 +20,9 @@
 //     the sender's own, no JSON member twice.
 //  2. The signature, by the published key that kid names and with that key's own
 //     algorithm. Symmetric algorithms do not exist here.
-//  3. iss, aud, sub, jti, iat and nbf.
+//  3. iss, aud, sub, jti, iat and nbf. A token may be for several resource
+//     servers (aud is a list then, RFC 8707 §2.2): each accepts it that is among
+//     them, however many others are.
 //  4. exp.
 //  5. org_id.
 //  6. Revocation, where Verifier.Revoked is set.
