@@ -109,7 +109,10 @@ func TestO1EveryRouteButLoginAndRegistrationNeedsACredential(t *testing.T) {
 			"GET /docs": true, "POST /auth/login": true, "POST /api/v1/auth/login": true, "POST /api/v1/auth/register": true,
 			"GET /.well-known/jwks.json": true, "GET /.well-known/revocations": true, "GET /openapi.json": true,
 			"GET /.well-known/openid-configuration": true, "GET /.well-known/oauth-authorization-server": true,
-			"GET /setup": true, "POST /setup": true, "GET /setup/style.css": true,
+			"GET /setup": true, "POST /setup": true, "GET /assets/style.css": true, "GET /assets/submit.js": true,
+			// Pages to log in at, and to log out: they ask who is there.
+			"GET /oauth2/authorize": true, "POST /oauth2/authorize": true, "GET /login": true, "POST /login": true, "GET /consent": true, "POST /consent": true,
+			"GET /oauth2/logout": true, "POST /oauth2/logout": true, "POST /oauth2/logout/confirm": true,
 			"POST /oauth2/token": true, // the login of clients
 		}
 		var description struct {

@@ -63,21 +63,25 @@ func TestOtherSitesChangeNothing(t *testing.T) {
 			"with a method override":  jar.With("Origin", "https://evil.example").With("X-Http-Method-Override", "GET"),
 			"with a forwarded origin": jar.With("Origin", "https://evil.example").With("X-Forwarded-Host", "evil.example"),
 		}
+		// Other sites may ask these: the first two change nothing by themselves, the
+		// others look at no cookie.
+		forOtherSites := []string{"/oauth2/authorize", "/oauth2/logout", "/oauth2/token", "/oauth2/revoke", "/oauth2/userinfo", "/oauth2/register"}
 		asked := 0
 		for _, r := range routesOf(h.Client()) {
 			if r.method == "GET" || r.method == "HEAD" {
 				continue
 			}
+			open := slices.Contains(forOtherSites, r.path)
 			for name, c := range attacks {
 				reply := c.Do(r.method, r.own(e), r.body(e))
 				asked++
-				if reply.Status != http.StatusForbidden || reply.Text("code") != "CROSS_ORIGIN" {
+				if !open && (reply.Status != http.StatusForbidden || reply.Text("code") != "CROSS_ORIGIN") {
 					t.Errorf("%s: %s", name, reply)
 				}
 			}
 			for _, kind := range []string{"text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"} {
 				reply := jar.With("Content-Type", kind).With("Origin", "https://evil.example").Do(r.method, r.own(e), `{"email":"x"}`)
-				if reply.Status != http.StatusForbidden {
+				if !open && reply.Status != http.StatusForbidden {
 					t.Errorf("%s: %s", kind, reply)
 				}
 			}
