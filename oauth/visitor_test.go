@@ -5,9 +5,11 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"maps"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -198,3 +200,19 @@ func (v *visitor) refresh(token string, change oauth.Params) (oauth.Response, er
 	maps.Copy(p, change)
 	return v.token(oauth.GrantRefreshToken, p)
 }
+
+// idClaims are the claims of an ID token.
+func idClaims(t *testing.T, token string) map[string]any {
+	t.Helper()
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		t.Fatalf("%d parts in an ID token", len(parts))
+	}
+	b, err := base64.RawURLEncoding.DecodeString(parts[1])
+	must(t, err)
+	out := map[string]any{}
+	must(t, json.Unmarshal(b, &out))
+	return out
+}
+
+func base64Text(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
