@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"os/exec"
-	"strings"
 	"testing"
 	"time"
 
@@ -76,22 +75,41 @@ func (w *window) click(css string) {
 	ask(w, "click "+css, chromedp.Click(chromedp.CSS(css), chromedp.NodeVisible))
 }
 
+// evaluate is the value of an expression in the page; ok is false where there is
+// none, as between two pages.
+func evaluate[T any](w *window, expression string) (v T, ok bool) {
+	ctx, cancel := context.WithTimeout(w.ctx, 5*time.Second)
+	defer cancel()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
+	return v, err == nil
+}
+
+// until waits until the expression is true.
+func (w *window) until(what, expression string) {
+	w.t.Helper()
+	for start := time.Now(); time.Since(start) < patience/2; {
+		if yes, ok := evaluate[bool](w, expression); ok && yes {
+			return
+		}
+	}
+	w.t.Fatalf("%s: it does not happen; the window shows %s", what, w.shows())
+}
+
 // reads waits until the element says something with the text in it.
 func (w *window) reads(css, text string) {
 	w.t.Helper()
-	ask(w, "read "+css+" until it has "+text, chromedp.Poll[bool](
-		`(() => { const e = document.querySelector('`+css+`'); return e !== null && e.textContent.includes('`+text+`') })()`,
-		chromedp.WithPollingInterval(50*time.Millisecond)))
+	w.until("read "+text+" in "+css, `(() => { const e = document.querySelector('`+css+`'); return e !== null && e.textContent.includes('`+text+`') })()`)
 }
 
 // logIn answers the login page as Ada.
 func (w *window) logIn() {
 	w.t.Helper()
-	ask(w, "log in", chromedp.Steps(
+	ask(w, "fill in the login page", chromedp.Steps(
 		chromedp.SendKeys(chromedp.CSS("input#email[name=email]"), adaEmail),
 		chromedp.SendKeys(chromedp.CSS("input#password[name=password]"), adaPassword),
-		chromedp.Click(chromedp.CSS("button[type=submit]")),
 	))
+	w.click("button[type=submit]")
+	w.until("the login page is left", `document.readyState === 'complete' && document.querySelector('input#password') === null`)
 }
 
 // signIn answers tokenhouse's pages as Ada, who allows what is asked.
@@ -104,25 +122,20 @@ func (w *window) signIn() {
 // arrives waits until the window is at an address that begins so.
 func (w *window) arrives(prefix string) {
 	w.t.Helper()
-	for start := time.Now(); time.Since(start) < patience/2; {
-		if strings.HasPrefix(ask(w, "ask where it is", chromedp.Location()), prefix) {
-			return
-		}
-	}
-	w.t.Fatalf("the window does not come to %s; it shows %s", prefix, w.shows())
+	w.until("come to "+prefix, `location.href.startsWith('`+prefix+`')`)
 }
 
 // has reports whether the page has such an element.
 func (w *window) has(css string) bool {
-	w.t.Helper()
-	return ask(w, "look for "+css, chromedp.Evaluate[bool](`document.querySelector('`+css+`') !== null`))
+	there, _ := evaluate[bool](w, `document.querySelector('`+css+`') !== null`)
+	return there
 }
 
 // stored is a member of what oidc-client-ts keeps about the user; empty where there is none.
 func (w *window) stored(member string) string {
-	w.t.Helper()
-	return ask(w, "read "+member, chromedp.Evaluate[string](`(() => {
+	value, _ := evaluate[string](w, `(() => {
 		const key = Object.keys(sessionStorage).find((k) => k.startsWith('oidc.user:'))
 		return key ? String(JSON.parse(sessionStorage.getItem(key))['`+member+`'] ?? '') : ''
-	})()`))
+	})()`)
+	return value
 }

@@ -81,7 +81,7 @@ async function web() {
   done('prompt=none, prompt=login, max_age')
 
   await refused(new Person(EMAIL, PASSWORD).visit(oidc.buildAuthorizationUrl(config, {
-    redirect_uri, scope: 'openid', state: 'x', code_challenge: await oidc.calculatePKCECodeChallenge(oidc.randomPKCECodeVerifier()), code_challenge_method: 'S256',
+    redirect_uri, scope: 'openid', state: 'x', prompt: 'consent', code_challenge: await oidc.calculatePKCECodeChallenge(oidc.randomPKCECodeVerifier()), code_challenge_method: 'S256',
   }), { decision: 'deny' }).then((back) => oidc.authorizationCodeGrant(config, answerOf(back), { expectedState: 'x' })), 'access_denied')
   done('a refusal')
 
