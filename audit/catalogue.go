@@ -80,8 +80,8 @@ var catalogue = []entry{
 	{ClientCreated, "TH1611I"}, {ClientUpdated, "TH1612I"}, {ClientSecretRotated, "TH1613I"}, {ClientDeleted, "TH1614I"},
 	{ClientTokenIssued, "TH1615I"}, {ClientRefused, "TH1616W"},
 	{LogoutDelivered, "TH1621I"}, {LogoutFailed, "TH1622W"},
-	{AuthorizationGranted, "TH1621I"}, {AuthorizationDenied, "TH1622W"}, {CodeRedeemed, "TH1623I"}, {CodeReused, "TH1624E"},
-	{ConsentGranted, "TH1631I"}, {ConsentWithdrawn, "TH1632I"},
+	{AuthorizationGranted, "TH1631I"}, {AuthorizationDenied, "TH1632W"}, {CodeRedeemed, "TH1633I"}, {CodeReused, "TH1634E"},
+	{ConsentGranted, "TH1635I"}, {ConsentWithdrawn, "TH1636I"},
 	{SetupCompleted, "TH1701I"},
 }
 

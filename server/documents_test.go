@@ -83,7 +83,7 @@ func TestMetadataPromisesOnlyWhatExists(t *testing.T) {
 		}
 		g.want(g.do("GET", path, ""), 200)
 	}
-	if grants, _ := json.Marshal(a.json["grant_types_supported"]); string(grants) != `["refresh_token","client_credentials"]` {
+	if grants, _ := json.Marshal(a.json["grant_types_supported"]); string(grants) != `["refresh_token","client_credentials","authorization_code"]` {
 		t.Errorf("the grants promised are %s", grants)
 	}
 	for _, missing := range []string{"authorization_endpoint", "userinfo_endpoint"} {
