@@ -1,9 +1,11 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 
+	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/internal/secret"
 	"github.com/tokenhouse/tokenhouse/oauth"
@@ -11,21 +13,46 @@ import (
 
 // client is a registered client as every reply shows it: without its secret.
 type client struct {
-	ID          ident.ClientID     `json:"client_id"`
-	Name        string             `json:"name"`
-	AuthMethod  oauth.AuthMethod   `json:"auth_method"`
-	Grants      []string           `json:"grants"`
-	Scopes      []string           `json:"scopes"`
-	Redirects   []string           `json:"redirect_uris"`
-	PostLogout  []string           `json:"post_logout_redirect_uris"`
-	Backchannel *string            `json:"backchannel_logout_uri"`
-	JWKS        json.RawMessage    `json:"jwks"`
-	JWKSURI     *string            `json:"jwks_uri"`
-	Status      oauth.ClientStatus `json:"status"`
-	CreatedAt   timestamp          `json:"created_at"`
-	CreatedBy   string             `json:"created_by"`
-	Secrets     []clientSecret     `json:"secrets"` // current first
+	ID         ident.ClientID     `json:"client_id"`
+	Name       string             `json:"name"`
+	AuthMethod oauth.AuthMethod   `json:"auth_method"`
+	Grants     []string           `json:"grants"`
+	Scopes     []string           `json:"scopes"`
+	Redirects  []string           `json:"redirect_uris"`
+	JWKS       json.RawMessage    `json:"jwks"`
+	JWKSURI    *string            `json:"jwks_uri"`
+	Status     oauth.ClientStatus `json:"status"`
+	CreatedAt  timestamp          `json:"created_at"`
+	CreatedBy  string             `json:"created_by"`
+	Secrets    []clientSecret     `json:"secrets"` // current first
+	clientLogout
+	clientPolicy
+	oauth.SettingsMetadata // what is not the default
 }
+
+// clientLogout is how the client hears of logouts.
+type clientLogout struct {
+	PostLogout          []string `json:"post_logout_redirect_uris"`
+	Backchannel         *string  `json:"backchannel_logout_uri"`
+	BackchannelSession  bool     `json:"backchannel_logout_session_required"`
+	Frontchannel        *string  `json:"frontchannel_logout_uri"`
+	FrontchannelSession bool     `json:"frontchannel_logout_session_required"`
+}
+
+// clientPolicy is what its makers decided about a client, and not itself.
+type clientPolicy struct {
+	PKCE        string    `json:"pkce"`    // required, nonce or optional
+	OpenTo      string    `json:"open_to"` // organization or everyone
+	SkipConsent bool      `json:"skip_consent"`
+	Resources   []string  `json:"resources"`
+	ExpiresAt   timestamp `json:"expires_at"` // of one that registered itself with nobody's leave
+}
+
+// What the API calls the policies that are the default.
+const (
+	pkceRequired     = "required"
+	openOrganization = "organization"
+)
 
 // clientSecret tells how old a secret is, and until when it counts.
 type clientSecret struct {
@@ -36,7 +63,15 @@ type clientSecret struct {
 func clientOf(r oauth.Registered) client {
 	out := client{
 		ID: r.ID, Name: r.Name, AuthMethod: r.AuthMethod, Grants: listed(r.Grants), Scopes: listed(r.Scopes),
-		Redirects: listed(r.RedirectURIs), PostLogout: listed(r.Logout.RedirectURIs), Backchannel: orNull(r.Logout.BackchannelURI),
+		Redirects: listed(r.RedirectURIs), SettingsMetadata: oauth.SettingsMetadataOf(r.Settings),
+		clientLogout: clientLogout{
+			PostLogout: listed(r.Logout.RedirectURIs), Backchannel: orNull(r.Logout.BackchannelURI), BackchannelSession: r.Logout.BackchannelSession,
+			Frontchannel: orNull(r.Logout.FrontchannelURI), FrontchannelSession: r.Logout.FrontchannelSession,
+		},
+		clientPolicy: clientPolicy{
+			PKCE: cmp.Or(string(r.Settings.PKCE), pkceRequired), OpenTo: cmp.Or(string(r.Settings.OpenTo), openOrganization),
+			SkipConsent: r.Settings.SkipConsent, Resources: listed(r.Settings.Resources), ExpiresAt: timestamp{r.Settings.Dynamic.ExpiresAt},
+		},
 		JWKS: json.RawMessage(r.JWKS), JWKSURI: orNull(r.JWKSURI),
 		Status: r.Status, CreatedAt: timestamp{r.CreatedAt}, CreatedBy: r.CreatedBy, Secrets: make([]clientSecret, len(r.Secrets)),
 	}
@@ -99,15 +134,43 @@ func (k *keySet) text() ([]byte, error) {
 }
 
 type clientRequest struct {
-	Name        string   `json:"name"`
-	AuthMethod  string   `json:"auth_method"`
-	Grants      []string `json:"grants"`
-	Scopes      []string `json:"scopes"`
-	Redirects   []string `json:"redirect_uris"`
-	PostLogout  []string `json:"post_logout_redirect_uris"`
-	Backchannel string   `json:"backchannel_logout_uri"`
-	JWKS        *keySet  `json:"jwks"`
-	JWKSURI     string   `json:"jwks_uri"`
+	Name       string   `json:"name"`
+	AuthMethod string   `json:"auth_method"`
+	Grants     []string `json:"grants"`
+	Scopes     []string `json:"scopes"`
+	Redirects  []string `json:"redirect_uris"`
+	JWKS       *keySet  `json:"jwks"`
+	JWKSURI    string   `json:"jwks_uri"`
+	clientChoices
+}
+
+// clientChoices are what may be said of a client at its creation and later.
+type clientChoices struct {
+	PKCE        *string   `json:"pkce"`
+	OpenTo      *string   `json:"open_to"`
+	SkipConsent *bool     `json:"skip_consent"`
+	Resources   *[]string `json:"resources"`
+	oauth.LogoutMetadata
+	oauth.SettingsMetadata
+}
+
+// settings puts what is said in the place of what s says.
+func (c clientChoices) settings(s *oauth.ClientSettings) {
+	if c.PKCE != nil {
+		s.PKCE = oauth.PKCEPolicy(*c.PKCE)
+		if *c.PKCE == pkceRequired {
+			s.PKCE = oauth.PKCERequired
+		}
+	}
+	if c.OpenTo != nil {
+		s.OpenTo = oauth.Audience(*c.OpenTo)
+		if *c.OpenTo == openOrganization {
+			s.OpenTo = oauth.OpenToOrganization
+		}
+	}
+	replace(&s.SkipConsent, c.SkipConsent)
+	replace(&s.Resources, c.Resources)
+	c.SettingsMetadata.Apply(s)
 }
 
 // createClient serves POST /api/v1/clients.
@@ -116,11 +179,16 @@ func (s *Server) createClient(ctx context.Context, caller ident.Caller, req clie
 	if err != nil {
 		return newClient{}, err
 	}
-	r, value, err := s.Services.Clients.Create(ctx, caller, oauth.Registration{
+	if refused := fault.Refusals(req.Check()); refused != nil {
+		return newClient{}, refused
+	}
+	n := oauth.Registration{
 		Name: req.Name, AuthMethod: oauth.AuthMethod(req.AuthMethod), Grants: req.Grants, Scopes: req.Scopes,
 		RedirectURIs: req.Redirects, JWKS: keys, JWKSURI: req.JWKSURI,
-		Logout: oauth.ClientLogout{RedirectURIs: req.PostLogout, BackchannelURI: req.Backchannel},
-	})
+	}
+	req.settings(&n.Settings)
+	req.LogoutMetadata.Apply(&n.Logout)
+	r, value, err := s.Services.Clients.Create(ctx, caller, n)
 	if err != nil {
 		return newClient{}, err
 	}
@@ -156,26 +224,24 @@ func (s *Server) getClient(ctx context.Context, caller ident.Caller, req clientB
 // clientPatch changes what it names; what is absent stays as it is.
 type clientPatch struct {
 	clientByID
-	Name        *string             `json:"name"`
-	Status      *oauth.ClientStatus `json:"status"`
-	Grants      *[]string           `json:"grants"`
-	Scopes      *[]string           `json:"scopes"`
-	Redirects   *[]string           `json:"redirect_uris"`
-	PostLogout  *[]string           `json:"post_logout_redirect_uris"`
-	Backchannel *string             `json:"backchannel_logout_uri"`
-	JWKS        *keySet             `json:"jwks"`
-	JWKSURI     *string             `json:"jwks_uri"`
+	Name      *string             `json:"name"`
+	Status    *oauth.ClientStatus `json:"status"`
+	Grants    *[]string           `json:"grants"`
+	Scopes    *[]string           `json:"scopes"`
+	Redirects *[]string           `json:"redirect_uris"`
+	JWKS      *keySet             `json:"jwks"`
+	JWKSURI   *string             `json:"jwks_uri"`
+	clientChoices
 }
 
 // updateClient serves PATCH /api/v1/clients/:id.
 func (s *Server) updateClient(ctx context.Context, caller ident.Caller, req clientPatch) (client, error) {
+	if refused := fault.Refusals(req.Check()); refused != nil {
+		return client{}, refused
+	}
 	change := oauth.ClientChange{
 		Name: req.Name, Status: req.Status, Grants: req.Grants, Scopes: req.Scopes,
-		RedirectURIs: req.Redirects, JWKSURI: req.JWKSURI,
-		Logout: func(l *oauth.ClientLogout) {
-			replace(&l.RedirectURIs, req.PostLogout)
-			replace(&l.BackchannelURI, req.Backchannel)
-		},
+		RedirectURIs: req.Redirects, JWKSURI: req.JWKSURI, Logout: req.LogoutMetadata.Apply, Settings: req.settings,
 	}
 	if req.JWKS != nil {
 		keys, err := req.JWKS.text()

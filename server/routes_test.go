@@ -103,6 +103,7 @@ func TestPublicRoutes(t *testing.T) {
 		"GET /oauth2/logout", "POST /oauth2/logout", "POST /oauth2/logout/confirm",
 		"GET /oauth2/logout", "POST /oauth2/logout", "POST /oauth2/logout/confirm",
 		"POST /oauth2/token", "POST /oauth2/introspect", "POST /oauth2/revoke",
+		"POST /oauth2/register", "GET /oauth2/register/:client_id", "PUT /oauth2/register/:client_id", "DELETE /oauth2/register/:client_id",
 	}) {
 		t.Errorf("routes that judge for themselves: %q", judges)
 	}

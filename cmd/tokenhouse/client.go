@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/house"
@@ -29,10 +30,16 @@ A client with client_credentials acts for itself, with the permissions of --scop
 	f.String("auth-method", string(oauth.AuthSecretBasic), "client_secret_basic, client_secret_post, client_secret_jwt, private_key_jwt or none")
 	f.StringArray("redirect-uri", nil, "where people are sent back to, compared character by character; repeat for more")
 	f.StringArray("post-logout-redirect-uri", nil, "where people are sent after a logout; repeat for more")
-	f.String("backchannel-logout-uri", "", "where logouts are announced")
+	f.String("backchannel-logout-uri", "", "where logouts are announced, by us to the client")
+	f.String("frontchannel-logout-uri", "", "where logouts are announced, by the browser that logs out")
 	f.StringArray("scope", nil, `the most it may ask for: permissions, and openid, profile, email, offline_access; separate with blanks`)
-	f.String("jwks-file", "", "file with the JWK Set of its public keys, for private_key_jwt")
+	f.String("jwks-file", "", "file with the JWK Set of its public keys, for private_key_jwt and signed requests")
 	f.String("jwks-uri", "", "address of that JWK Set instead")
+	f.String("pkce", "required", "whether an authorization request needs a code_challenge: required, nonce (or that) or optional; always for a public client")
+	f.StringArray("resource", nil, "resource server that its tokens may be for, besides the default audience; repeat for more")
+	f.String("id-token-alg", "", "what its ID tokens are signed with; RS256 where left out")
+	f.Bool("skip-consent", false, "ask nobody whether to allow it: for an application of the organisation itself")
+	f.Bool("open-to-everyone", false, "let people of every organisation sign in, not only members of its own")
 	required(create, "name", "grant")
 	create.MarkFlagsMutuallyExclusive("jwks-file", "jwks-uri")
 
@@ -85,6 +92,8 @@ func (p *process) createClient(ctx context.Context, c *cobra.Command, h *house.H
 	n.Logout.BackchannelURI, _ = f.GetString("backchannel-logout-uri")
 	scopes, _ := f.GetStringArray("scope")
 	n.Scopes = strings.Fields(strings.Join(scopes, " "))
+	n.Logout.FrontchannelURI, _ = f.GetString("frontchannel-logout-uri")
+	n.Settings = clientSettings(f)
 	n.JWKSURI, _ = f.GetString("jwks-uri")
 	if file, _ := f.GetString("jwks-file"); file != "" {
 		keys, err := os.ReadFile(file)
@@ -98,6 +107,19 @@ func (p *process) createClient(ctx context.Context, c *cobra.Command, h *house.H
 		return err
 	}
 	return printNewClient(c, r, plain)
+}
+
+func clientSettings(f *pflag.FlagSet) (s oauth.ClientSettings) {
+	if pkce, _ := f.GetString("pkce"); pkce != "required" {
+		s.PKCE = oauth.PKCEPolicy(pkce)
+	}
+	s.Resources, _ = f.GetStringArray("resource")
+	s.Signing.IDToken, _ = f.GetString("id-token-alg")
+	s.SkipConsent, _ = f.GetBool("skip-consent")
+	if everyone, _ := f.GetBool("open-to-everyone"); everyone {
+		s.OpenTo = oauth.OpenToEveryone
+	}
+	return s
 }
 
 func printNewClient(c *cobra.Command, r oauth.Registered, plain secret.Plain) error {
