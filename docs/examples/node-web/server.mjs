@@ -35,7 +35,7 @@ const pages = {
     visit.login = { verifier: oidc.randomPKCECodeVerifier(), state: oidc.randomState(), nonce: oidc.randomNonce() }
     answer.redirect(oidc.buildAuthorizationUrl(tokenhouse, {
       redirect_uri: new URL('/callback', self).href,
-      scope: 'openid profile email offline_access',
+      scope: 'openid profile email',
       code_challenge: await oidc.calculatePKCECodeChallenge(visit.login.verifier),
       code_challenge_method: 'S256',
       state: visit.login.state,
