@@ -42,6 +42,14 @@ func (d *desk) household(t *testing.T, globex accounts.Org) *household {
 	return h
 }
 
+// way is one in which sessions end.
+type way struct {
+	name, reason string
+	end          func(h *household) error
+	ends         func(h *household) []tokens.Family
+	silent       bool // one event of the account tells of it all
+}
+
 // browserEndings: SEC-OAU-56. By whatever way a browser's session ends, what it
 // delegated ends with it, but for what is offline.
 func browserEndings(t *testing.T, f *fixture) {
@@ -49,13 +57,29 @@ func browserEndings(t *testing.T, f *fixture) {
 	globex := f.org("globex")
 	f.add(t, nil, []accounts.Org{globex})
 	f.member(t, d.user, globex, "engineer", f.now)
-	admin := ident.Caller{Kind: ident.Person, Org: d.org.ID, User: "user_admin", Session: "sess_admin", Permissions: scope.Of("sessions:read", "sessions:revoke")}
-	for _, way := range []struct {
-		name, reason string
-		end          func(h *household) error
-		ends         func(h *household) []tokens.Family
-		silent       bool // one event of the account tells of it all
-	}{
+	for _, way := range slices.Concat(d.byBrowser(t), d.byService(t), d.byAccounts(t)) {
+		t.Run(way.name, func(t *testing.T) {
+			h := d.household(t, globex)
+			if err := way.end(h); err != nil {
+				t.Fatal(err)
+			}
+			h.holds(t, way.ends(h), way.reason, way.silent)
+			if _, err := d.service.RevokeOthers(t.Context(), d.caller(""), true); err != nil { // for the next one
+				t.Fatal(err)
+			}
+		})
+	}
+	d.refusesEndings(t)
+}
+
+// anAdmin may end the sessions of the desk's organisation.
+func (d *desk) anAdmin() ident.Caller {
+	return ident.Caller{Kind: ident.Person, Org: d.org.ID, User: "user_admin", Session: "sess_admin", Permissions: scope.Of("sessions:read", "sessions:revoke")}
+}
+
+// byBrowser are the ways in which one session ends.
+func (d *desk) byBrowser(t *testing.T) []way {
+	return []way{
 		{"logout at our pages", "logout", func(h *household) error {
 			children, err := d.service.EndBrowser(t.Context(), d.caller(h.browser.ID), h.browser.ID, "logout")
 			if !sameSessions(children, h.web, h.abroad) {
@@ -69,10 +93,16 @@ func browserEndings(t *testing.T, f *fixture) {
 			return d.service.RevokeSession(t.Context(), d.caller(h.plain.ID), h.browser.ID)
 		},
 			(*household).browserAlone, false},
-		{"revoked by an administrator", "signed_out", func(h *household) error { return d.service.RevokeSession(t.Context(), admin, h.browser.ID) },
+		{"revoked by an administrator", "signed_out", func(h *household) error { return d.service.RevokeSession(t.Context(), d.anAdmin(), h.browser.ID) },
 			(*household).browserAlone, false},
 		{"a client's alone", "signed_out", func(h *household) error { return d.service.RevokeSession(t.Context(), d.caller(h.plain.ID), h.web.ID) },
 			func(h *household) []tokens.Family { return []tokens.Family{h.web} }, false},
+	}
+}
+
+// byService are those in which many do.
+func (d *desk) byService(t *testing.T) []way {
+	return []way{
 		{"signed out everywhere else", "signed_out_everywhere", func(h *household) error {
 			n, err := d.service.RevokeOthers(t.Context(), d.caller(h.other.ID), false)
 			if n != 6 {
@@ -89,23 +119,9 @@ func browserEndings(t *testing.T, f *fixture) {
 			return []tokens.Family{h.browser, h.mobile, h.abroad, h.other, h.otherWeb, h.plain}
 		}, false},
 		{"signed out of the organisation", "signed_out_everywhere", func(h *household) error {
-			_, err := d.service.RevokeAllOf(t.Context(), admin, d.user.ID)
+			_, err := d.service.RevokeAllOf(t.Context(), d.anAdmin(), d.user.ID)
 			return err
 		}, (*household).everything, false},
-		{"password changed", "password_changed", d.byAccounts(t, func(h *household, tx accounts.Tx) error {
-			_, err := tx.EndSessions(accounts.Ending{User: d.user.ID, Except: h.plain.ID, Reason: "password_changed", At: d.now, Until: d.service.Until(d.now)})
-			return err
-		}), func(h *household) []tokens.Family {
-			return []tokens.Family{h.browser, h.web, h.mobile, h.abroad, h.other, h.otherWeb}
-		}, true},
-		{"user disabled", "user_disabled", d.byAccounts(t, func(_ *household, tx accounts.Tx) error {
-			_, err := tx.EndSessions(accounts.Ending{User: d.user.ID, Reason: "user_disabled", At: d.now, Until: d.service.Until(d.now)})
-			return err
-		}), (*household).everything, true},
-		{"removed from the browser's organisation", "member_removed", d.byAccounts(t, func(_ *household, tx accounts.Tx) error {
-			_, err := tx.EndSessions(accounts.Ending{User: d.user.ID, Org: d.org.ID, Reason: "member_removed", At: d.now, Until: d.service.Until(d.now)})
-			return err
-		}), (*household).everything, true},
 		{"consent withdrawn", "consent_withdrawn", func(h *household) error {
 			ended, err := d.service.EndClientFamilies(t.Context(), d.caller(h.plain.ID), d.user.ID, mobileClient, "consent_withdrawn")
 			if !sameSessions(ended, h.mobile) {
@@ -113,23 +129,31 @@ func browserEndings(t *testing.T, f *fixture) {
 			}
 			return err
 		}, func(h *household) []tokens.Family { return []tokens.Family{h.mobile} }, false},
-	} {
-		t.Run(way.name, func(t *testing.T) {
-			h := d.household(t, globex)
-			if err := way.end(h); err != nil {
-				t.Fatal(err)
-			}
-			h.holds(t, way.ends(h), way.reason, way.silent)
-			if _, err := d.service.RevokeOthers(t.Context(), d.caller(""), true); err != nil { // for the next one
-				t.Fatal(err)
-			}
-		})
 	}
-	d.refusesEndings(t)
 }
 
-// byAccounts is an end that the accounts package makes in a transaction of its own.
-func (d *desk) byAccounts(t *testing.T, do func(*household, accounts.Tx) error) func(*household) error {
+// byAccounts are those in which they end for what happens to their user.
+func (d *desk) byAccounts(t *testing.T) []way {
+	return []way{
+		{"password changed", "password_changed", d.inAccounts(t, func(h *household, tx accounts.Tx) error {
+			_, err := tx.EndSessions(accounts.Ending{User: d.user.ID, Except: h.plain.ID, Reason: "password_changed", At: d.now, Until: d.service.Until(d.now)})
+			return err
+		}), func(h *household) []tokens.Family {
+			return []tokens.Family{h.browser, h.web, h.mobile, h.abroad, h.other, h.otherWeb}
+		}, true},
+		{"user disabled", "user_disabled", d.inAccounts(t, func(_ *household, tx accounts.Tx) error {
+			_, err := tx.EndSessions(accounts.Ending{User: d.user.ID, Reason: "user_disabled", At: d.now, Until: d.service.Until(d.now)})
+			return err
+		}), (*household).everything, true},
+		{"removed from the browser's organisation", "member_removed", d.inAccounts(t, func(_ *household, tx accounts.Tx) error {
+			_, err := tx.EndSessions(accounts.Ending{User: d.user.ID, Org: d.org.ID, Reason: "member_removed", At: d.now, Until: d.service.Until(d.now)})
+			return err
+		}), (*household).everything, true},
+	}
+}
+
+// inAccounts is an end that the accounts package makes in a transaction of its own.
+func (d *desk) inAccounts(t *testing.T, do func(*household, accounts.Tx) error) func(*household) error {
 	return func(h *household) error {
 		return d.Accounts().InTx(t.Context(), func(tx accounts.Tx) error { return do(h, tx) })
 	}
