@@ -45,6 +45,15 @@ func (s *Server) clientInformation(r oauth.Registered, value secret.Plain, token
 	return out
 }
 
+// registrationEndpoint is the registration_endpoint of discovery documents (RFC
+// 8414 §2); empty where no client registers itself.
+func (s *Server) registrationEndpoint() string {
+	if g := s.Services.Registrations; g == nil || g.Mode == oauth.RegistrationOff {
+		return ""
+	}
+	return s.Config.Issuer + registerPath
+}
+
 // registration is a request to register a client, or about a registered one.
 type registration struct {
 	caller ident.Caller // who registers; anonymous where no credential came
@@ -53,11 +62,11 @@ type registration struct {
 	body   []byte
 }
 
-// registrationEndpoint is one of the endpoints: no HTTP in it.
-type registrationEndpoint[Resp any] func(context.Context, registration) (Resp, error)
+// registrationFunc is one of the endpoints: no HTTP in it.
+type registrationFunc[Resp any] func(context.Context, registration) (Resp, error)
 
 // handleRegistration adapts such an endpoint. It looks at no cookie.
-func handleRegistration[Resp any](s *Server, status int, fn registrationEndpoint[Resp]) gin.HandlerFunc {
+func handleRegistration[Resp any](s *Server, status int, fn registrationFunc[Resp]) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		req, err := s.readRegistration(c)
 		var resp Resp

@@ -2,4 +2,5 @@ package housetest_test
 
 import "github.com/tokenhouse/tokenhouse/internal/house"
 
-func openRegistration(c *house.Config) {}
+// openRegistration lets clients register themselves, as many as a plan has.
+func openRegistration(c *house.Config) { c.Clients.Mode, c.Clients.Hourly = "open", 1000 }
