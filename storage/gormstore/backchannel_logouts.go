@@ -32,7 +32,9 @@ func (r backchannelRow) domain() oauth.PendingLogout {
 
 // queueLogouts adds what clients must be told of the sessions that this
 // transaction ended. Every end of a session is announced, so none is forgotten,
-// whoever ends it and why.
+// whoever ends it and why. A client with offline_access is told that its user's
+// browser session ended, although its tokens stay good (OpenID Connect
+// Back-Channel Logout 1.0 §2.7).
 func (t *tx) queueLogouts() error {
 	var ended []string
 	for _, c := range t.changes {
@@ -40,12 +42,17 @@ func (t *tx) queueLogouts() error {
 			ended = append(ended, c.Key)
 		}
 	}
-	for chunk := range slices.Chunk(ended, 500) {
+	for chunk := range slices.Chunk(ended, 250) {
 		err := t.g.Exec(`INSERT INTO backchannel_logouts (session_id, client_id, user_id, org_id, ended_at, due_at, attempts)
 			SELECT s.id, s.client_id, s.user_id, s.org_id, s.revoked_at, s.revoked_at, 0
 			FROM sessions s JOIN clients c ON c.id = s.client_id
 			WHERE s.id IN ? AND s.revoked_at > 0 AND c.backchannel_logout_uri <> ''
-			ON CONFLICT DO NOTHING`, chunk).Error
+			UNION ALL
+			SELECT s.id, s.client_id, s.user_id, s.org_id, b.revoked_at, b.revoked_at, 0
+			FROM sessions s JOIN sessions b ON b.id = s.browser_session_id JOIN clients c ON c.id = s.client_id
+			WHERE s.browser_session_id IN ? AND s.browser_session_id <> '' AND s.offline = ? AND s.revoked_at = 0
+				AND b.revoked_at > 0 AND c.backchannel_logout_uri <> ''
+			ON CONFLICT DO NOTHING`, chunk, chunk, true).Error
 		if err != nil {
 			return unavailable(err)
 		}

@@ -75,6 +75,31 @@ func logoutQueueing(t *testing.T, f *fixture) {
 	}
 }
 
+// logoutOfTheAbsent: a client with offline_access hears that the browser session
+// ended, and keeps its own.
+func logoutOfTheAbsent(t *testing.T, f *fixture) {
+	w := farewells(t, f)
+	browser, offline := w.session["first-party"], ident.NewSessionID(f.now, rand.Reader)
+	f.inSession(t, func(tx tokens.Tx) error {
+		return tx.InsertFamily(tokens.Family{
+			ID: offline, User: w.user.ID, Org: w.org.ID, Client: w.hears.ID, CreatedAt: f.now, ExpiresAt: f.now.Add(time.Hour),
+			Delegation: tokens.Delegation{Browser: browser, Offline: true},
+		})
+	})
+	at := f.now.Add(time.Minute)
+	f.inSession(t, func(tx tokens.Tx) error {
+		_, err := tx.EndSessions(tokens.Ending{User: w.user.ID, Client: apiClient, Reason: "logout", At: at, Until: at.Add(time.Hour)})
+		return err
+	})
+	want := []oauth.PendingLogout{{Session: offline, Client: w.hears.ID, User: w.user.ID, Org: w.org.ID, EndedAt: at, DueAt: at}}
+	if got := dueLogouts(t, f, at); !reflect.DeepEqual(got, want) {
+		t.Errorf("queued %+v, want %+v", got, want)
+	}
+	if got, err := f.Sessions().Family(t.Context(), offline); err != nil || !got.Ended.At.IsZero() {
+		t.Errorf("the session itself: %+v, %v", got, err)
+	}
+}
+
 // logoutDelivery: one of many claims an attempt; what is settled is forgotten,
 // and told to the audit log once.
 func logoutDelivery(t *testing.T, f *fixture) {
