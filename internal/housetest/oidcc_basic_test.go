@@ -30,7 +30,7 @@ func TestOIDCCBasic(t *testing.T) {
 	}{{"basic/sqlite", "", false}, {"basic/postgres", "", true}, {"form_post/sqlite", "form_post", false}} {
 		t.Run(plan.name, func(t *testing.T) {
 			h := housetest.Start(t, housetest.Options{Postgres: plan.postgres})
-			p := &party{h: h, mode: plan.mode, scope: "openid", user: h.Person(h.Admin.Org, "member", "editor")}
+			p := &party{h: h, mode: plan.mode, scope: "openid", user: h.Person(h.Admin.Org, "member", "viewer")}
 			admin := h.Client().As(h.Login(h.Admin).Access)
 			for _, m := range slices.Concat(basicModules, basicRequestModules) {
 				t.Run(m.name, func(t *testing.T) {

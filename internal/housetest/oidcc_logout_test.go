@@ -22,7 +22,7 @@ import (
 // logout.
 func TestOIDCCLogout(t *testing.T) {
 	housetest.Both(t, housetest.Options{}, func(t *testing.T, h *housetest.Harness) {
-		p := &party{h: h, scope: "openid", user: h.Person(h.Admin.Org, "member", "editor")}
+		p := &party{h: h, scope: "openid", user: h.Person(h.Admin.Org, "member", "viewer")}
 		admin := h.Client().As(h.Login(h.Admin).Access)
 		for _, m := range logoutModules {
 			t.Run(m.name, func(t *testing.T) {

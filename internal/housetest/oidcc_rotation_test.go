@@ -24,7 +24,7 @@ func static(token string) oauth2.TokenSource {
 func TestOIDCCServerRotateKeys(t *testing.T) {
 	housetest.Both(t, housetest.Options{Replicas: 2}, func(t *testing.T, h *housetest.Harness) {
 		admin := h.Client().As(h.Login(h.Admin).Access)
-		p := &party{t: t, h: h, browser: h.Browser(), scope: "openid", user: h.Person(h.Admin.Org, "member", "editor")}
+		p := &party{t: t, h: h, browser: h.Browser(), scope: "openid", user: h.Person(h.Admin.Org, "member", "viewer")}
 		p.client = web(admin, nil)
 		watcher := p.provider().VerifierContext(t.Context(), &oidc.Config{ClientID: p.client.id, Now: h.Clock.Now})
 		first := p.happy(nil)

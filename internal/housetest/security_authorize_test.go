@@ -16,7 +16,7 @@ import (
 func attacked(t *testing.T, h *housetest.Harness, change map[string]any) *party {
 	t.Helper()
 	return &party{
-		t: t, h: h, browser: h.Browser(), scope: "openid", user: h.Person(h.Admin.Org, "member", "editor"),
+		t: t, h: h, browser: h.Browser(), scope: "openid", user: h.Person(h.Admin.Org, "member", "viewer"),
 		client: web(h.Client().As(h.Login(h.Admin).Access), change),
 	}
 }
@@ -108,7 +108,7 @@ func TestASessionDoesNotStandInForALoginThatIsAskedFor(t *testing.T) {
 	p := attacked(t, h, nil)
 	first := p.happy(nil)
 	other := *p
-	other.user, other.browser = h.Person(h.Admin.Org, "another", "editor"), h.Browser()
+	other.user, other.browser = h.Person(h.Admin.Org, "another", "viewer"), h.Browser()
 	theirs := other.happy(nil)
 
 	request := p.request(map[string]string{"prompt": "none", "id_token_hint": theirs.id})
