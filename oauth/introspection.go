@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -8,23 +9,31 @@ import (
 	"github.com/tokenhouse/tokenhouse/accounts"
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
+	"github.com/tokenhouse/tokenhouse/internal/scope"
 	"github.com/tokenhouse/tokenhouse/tokens"
 	"github.com/tokenhouse/tokenhouse/tokens/verify"
 )
 
 // TokenVerifier judges access tokens, revocations included: verify.Verifier.
 type TokenVerifier interface {
+	// Verify takes tokens for this server.
 	Verify(ctx context.Context, token string) (verify.Claims, error)
+	// Issued takes tokens of this server's, whoever they are for.
+	Issued(ctx context.Context, token string) (verify.Claims, error)
 }
 
-// Inspector answers what a token is worth (RFC 7662) and revokes tokens (RFC
-// 7009). Every field is required.
+// Inspector answers what a token is worth (RFC 7662), tells clients about users
+// (OpenID Connect Core 1.0 §5.3), and revokes tokens (RFC 7009). Every field is
+// required.
 type Inspector struct {
 	Tokens    TokenVerifier
 	Sessions  *tokens.Service
 	Directory *accounts.Directory
 	Clients   ClientSource
+	Subjects  *Subjects
+	Signer    AlgorithmSigner
 	Issuer    string
+	Now       func() time.Time
 }
 
 // Introspection is the answer about one token (RFC 7662 §2.2). The zero one
@@ -44,6 +53,16 @@ type Introspection struct {
 	Org         ident.OrgID
 	Permissions []string
 	Session     ident.SessionID
+	Login       IntrospectedLogin
+}
+
+// IntrospectedLogin is the login behind a token; zero where a client has it of
+// its own.
+type IntrospectedLogin struct {
+	Username string // RFC 7662 §2.2
+	Time     int64  // auth_time (RFC 9470 §6.2), seconds since 1970; 0: not known
+	ACR      string
+	Methods  []string // amr
 }
 
 // Introspect tells the client what one of its own tokens is worth now. Every
@@ -73,44 +92,100 @@ func (i *Inspector) refreshToken(ctx context.Context, c Registered, token string
 		return Introspection{}, err
 	}
 	f := in.Family
-	if f.Client != c.ID || f.Org != c.Org {
+	if f.Client != c.ID || !c.actsIn(f.Org) {
 		return Introspection{}, nil
 	}
 	standing, err := i.Directory.Standing(ctx, f.User, f.Org)
 	if err != nil || !standing.Active {
 		return Introspection{}, err
 	}
-	granted := standing.Permissions.Meet(c.Permissions())
+	scopes, permissions, err := grantedTo(c, f, standing)
+	if err != nil {
+		return Introspection{}, err
+	}
 	return Introspection{
-		Active: true, Scope: granted.String(), Client: f.Client, ExpiresAt: in.ExpiresAt, IssuedAt: f.Seen.At, Subject: string(f.User),
-		Issuer: i.Issuer, Org: f.Org, Permissions: granted.Strings(), Session: f.ID,
+		Active: true, Scope: scopes.String(), Client: f.Client, ExpiresAt: in.ExpiresAt, IssuedAt: f.Seen.At, Subject: string(f.User),
+		Issuer: i.Issuer, Org: f.Org, Permissions: permissions.Strings(), Session: f.ID, Login: loginOf(f, standing),
 	}, nil
 }
 
+// grantedTo is what the next access token of a session would carry.
+func grantedTo(c Registered, f tokens.Family, standing accounts.Standing) (Scopes, scope.Set, error) {
+	held := standing.Permissions.Meet(c.Permissions())
+	if f.Delegation.Authorization == "" {
+		return held.Strings(), held, nil
+	}
+	a, err := readAuthorization(f.Delegation.Authorization)
+	if err != nil {
+		return nil, nil, err
+	}
+	out, err := delegated(a, c.Client(0), "", held)
+	return out.scopes, out.permissions, err
+}
+
+// loginOf is what of a login a resource server may want to know.
+func loginOf(f tokens.Family, standing accounts.Standing) IntrospectedLogin {
+	out := IntrospectedLogin{Username: standing.Email}
+	if a, err := readAuthorization(f.Delegation.Authorization); err == nil && f.Delegation.Authorization != "" {
+		out.Time, out.ACR, out.Methods = a.Authenticated.Time, a.Authenticated.ACR, a.Authenticated.Methods
+	} else if !f.AuthenticatedAt.IsZero() {
+		out.Time = f.AuthenticatedAt.Unix()
+	}
+	return out
+}
+
 func (i *Inspector) accessToken(ctx context.Context, c Registered, token string) (Introspection, error) {
-	t, err := i.verify(ctx, token)
+	t, err := judged(i.Tokens.Issued(ctx, token))
 	if err != nil {
 		return Introspection{}, err
 	}
 	if !owns(c, t) {
 		return Introspection{}, nil
 	}
+	var login IntrospectedLogin
 	if t.Subject != t.ClientID { // else the subject is the caller, who is active
-		standing, err := i.Directory.Standing(ctx, ident.UserID(t.Subject), c.Org)
+		standing, err := i.Directory.Standing(ctx, ident.UserID(t.Subject), ident.OrgID(t.OrgID))
 		if err != nil || !standing.Active {
+			return Introspection{}, err
+		}
+		if login, err = i.login(ctx, ident.SessionID(t.SessionID), standing); err != nil {
 			return Introspection{}, err
 		}
 	}
 	return Introspection{
 		Active: true, Scope: t.Scope, Client: c.ID, TokenType: "Bearer", ExpiresAt: t.ExpiresAt, IssuedAt: t.IssuedAt, NotBefore: t.NotBefore,
-		Subject: t.Subject, Audience: t.Audience, Issuer: t.Issuer, ID: t.ID, Org: c.Org, Permissions: t.Permissions, Session: ident.SessionID(t.SessionID),
+		Subject: t.Subject, Audience: t.Audience, Issuer: t.Issuer, ID: t.ID, Org: ident.OrgID(t.OrgID), Permissions: t.Permissions, Session: ident.SessionID(t.SessionID), Login: login,
 	}, nil
 }
 
-// verify is fault.InvalidToken for a token that is no good, and
-// fault.Unavailable where that cannot be told.
-func (i *Inspector) verify(ctx context.Context, token string) (verify.Claims, error) {
-	t, err := i.Tokens.Verify(ctx, token)
+// login is the login behind an access token. It is fault.InvalidToken where its
+// session is over.
+func (i *Inspector) login(ctx context.Context, session ident.SessionID, standing accounts.Standing) (IntrospectedLogin, error) {
+	f, err := i.Sessions.Store.Family(ctx, session)
+	switch {
+	case errors.Is(err, fault.NotFound), err == nil && !f.Ended.At.IsZero():
+		return IntrospectedLogin{}, revokedToken()
+	case err != nil:
+		return IntrospectedLogin{}, err
+	}
+	return loginOf(f, standing), nil
+}
+
+// IntrospectionType is the typ header of a signed introspection (RFC 9701 §5).
+const IntrospectionType = "token-introspection+jwt"
+
+// SignIntrospection makes a JWT of an answer for the client that asked (RFC
+// 9701 §5). It has no sub and no exp, so that it passes for no other token.
+func (i *Inspector) SignIntrospection(ctx context.Context, c Registered, answer any) (string, error) {
+	alg := cmp.Or(c.Settings.Signing.Introspection, DefaultIDTokenAlgorithm)
+	return i.sign(ctx, alg, map[string]any{
+		"iss": i.Issuer, "aud": string(c.ID), "iat": i.Now().Unix(), "token_introspection": answer,
+	}, IntrospectionType)
+}
+
+// judged makes fault.InvalidToken of what is said of a token that is no good,
+// and fault.Unavailable where that cannot be told.
+func judged(t verify.Claims, err error) (verify.Claims, error) {
 	switch {
 	case err == nil:
 		return t, nil
@@ -123,5 +198,10 @@ func (i *Inspector) verify(ctx context.Context, token string) (verify.Claims, er
 
 // owns reports whether the token was issued to the client.
 func owns(c Registered, t verify.Claims) bool {
-	return t.ClientID == string(c.ID) && t.OrgID == string(c.Org)
+	return t.ClientID == string(c.ID) && c.actsIn(ident.OrgID(t.OrgID))
+}
+
+// actsIn reports whether tokens of the client may be of that organisation.
+func (r Registered) actsIn(org ident.OrgID) bool {
+	return org == r.Org || r.Settings.OpenTo == OpenToEveryone
 }

@@ -27,7 +27,7 @@ func (i *Inspector) Revoke(ctx context.Context, c Registered, token string, orig
 }
 
 func (i *Inspector) revokeAccess(ctx context.Context, c Registered, token string, origin ident.Origin) error {
-	t, err := i.verify(ctx, token)
+	t, err := judged(i.Tokens.Issued(ctx, token))
 	if err != nil || !owns(c, t) {
 		return err
 	}

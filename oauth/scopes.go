@@ -19,6 +19,10 @@ const (
 // they were asked for: permissions, and scopes of OpenID Connect.
 type Scopes []string
 
+// IdentityScopes lists the scopes of OpenID Connect that we know, as discovery
+// documents show them. Permissions are scopes too.
+func IdentityScopes() []string { return slices.Clone(identityScopes) }
+
 // ParseScopes reads a space-separated list. It is fault.InvalidScope where a
 // value has a character that RFC 6749 §3.3 excludes.
 func ParseScopes(text string) (Scopes, error) {

@@ -1,10 +1,10 @@
 package oauth
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
-	"net/url"
 	"strings"
 
 	"github.com/tokenhouse/tokenhouse/internal/ident"
@@ -32,16 +32,8 @@ func (s *Subjects) Sub(r Registered, user ident.UserID) string {
 // SubjectTypes lists both (OpenID Connect Discovery 1.0 §3).
 func SubjectTypes() []string { return []string{"public", "pairwise"} }
 
-// sectorOf is the sector identifier: the host of sector_identifier_uri, or that
-// of the redirect URIs, which is one for a pairwise client without it (OpenID
-// Connect Core 1.0 §8.1). A client whose redirect URIs have no host is a sector
-// of its own.
+// sectorOf is the sector identifier (OpenID Connect Core 1.0 §8.1). A client
+// without one is a sector of its own.
 func sectorOf(r Registered) string {
-	from := append([]string{r.Settings.Subject.SectorURI}, r.RedirectURIs...)
-	for _, text := range from {
-		if u, err := url.Parse(text); err == nil && u.Hostname() != "" {
-			return strings.ToLower(u.Hostname())
-		}
-	}
-	return string(r.ID)
+	return cmp.Or(strings.ToLower(r.Sector()), string(r.ID))
 }

@@ -38,6 +38,9 @@ const (
 	ModeFormPost ResponseMode = "form_post"
 )
 
+// ResponseModes lists them, as discovery documents show them.
+func ResponseModes() []ResponseMode { return []ResponseMode{ModeQuery, ModeFragment, ModeFormPost} }
+
 // AuthorizationReply goes to the client by way of the browser: a code or an
 // error, with state and iss (RFC 6749 §4.1.2, RFC 9207 §2).
 type AuthorizationReply struct {

@@ -77,19 +77,54 @@ func TestMetadataPromisesOnlyWhatExists(t *testing.T) {
 			t.Errorf("%s leads elsewhere: %s", name, s)
 			continue
 		}
-		if strings.HasPrefix(path, "/oauth2/") {
+		switch name {
+		case "token_endpoint", "introspection_endpoint", "revocation_endpoint":
 			checkOAuthFailure(t, name, g.want(g.do("POST", path, "x=y", "Content-Type", "application/x-www-form-urlencoded"), 401))
-			continue
+		case "userinfo_endpoint":
+			g.want(g.do("GET", path, ""), 401)
+			g.want(g.do("POST", path, ""), 401)
+		case "authorization_endpoint":
+			g.want(g.do("GET", path, ""), 400)
+		case "registration_endpoint":
+			t.Error("registration is promised where it is off")
+		default:
+			g.want(g.do("GET", path, ""), 200)
 		}
-		g.want(g.do("GET", path, ""), 200)
 	}
-	if grants, _ := json.Marshal(a.json["grant_types_supported"]); string(grants) != `["refresh_token","client_credentials","authorization_code"]` {
-		t.Errorf("the grants promised are %s", grants)
-	}
-	for _, missing := range []string{"authorization_endpoint", "userinfo_endpoint"} {
-		if _, ok := a.json[missing]; ok {
-			t.Errorf("%s is promised", missing)
+	for name, want := range map[string]string{
+		"grant_types_supported": `["refresh_token","client_credentials","authorization_code"]`, "response_types_supported": `["code"]`,
+		"response_modes_supported": `["query","fragment","form_post"]`, "subject_types_supported": `["public","pairwise"]`,
+		"id_token_signing_alg_values_supported": `["ES256","RS256"]`, "userinfo_signing_alg_values_supported": `["ES256","RS256"]`,
+		"introspection_signing_alg_values_supported": `["ES256","RS256"]`, "code_challenge_methods_supported": `["S256"]`,
+		"authorization_response_iss_parameter_supported": `true`, "claims_parameter_supported": `true`, "require_request_uri_registration": `true`,
+		"prompt_values_supported": `["none","login","consent","select_account"]`, "acr_values_supported": `["urn:tokenhouse:acr:password"]`,
+		"scopes_supported": `["openid","profile","email","offline_access"]`,
+		"claims_supported": `["sub","name","preferred_username","email","email_verified","iss","aud","exp","iat","auth_time","nonce","acr","amr","at_hash","sid"]`,
+	} {
+		if got, _ := json.Marshal(a.json[name]); string(got) != want {
+			t.Errorf("%s is %s; want %s", name, got, want)
 		}
+	}
+	if b := g.want(g.do("GET", "/.well-known/oauth-authorization-server", ""), 200); string(a.body) != string(b.body) {
+		t.Error("the two forms of the metadata differ")
+	}
+}
+
+func TestMetadataFollowsTheConfiguration(t *testing.T) {
+	g := start(t, func(c *house.Config) {
+		c.Clients.Mode = "open"
+		c.Tokens.SigningAlgorithms = []string{"EdDSA", "PS256"}
+	})
+	a := g.want(g.do("GET", "/.well-known/openid-configuration", ""), 200)
+	if at := a.text("registration_endpoint"); at != "http://localhost:8080/oauth2/register" {
+		t.Errorf("registration is at %q", at)
+	}
+	if algs, _ := json.Marshal(a.json["id_token_signing_alg_values_supported"]); string(algs) != `["ES256","RS256","EdDSA","PS256"]` {
+		t.Errorf("ID tokens are signed with %s", algs)
+	}
+	var set struct{ Keys []struct{ Alg string } }
+	if err := json.Unmarshal(g.want(g.do("GET", "/.well-known/jwks.json", ""), 200).body, &set); err != nil || len(set.Keys) != 4 {
+		t.Errorf("keys %+v, %v", set.Keys, err)
 	}
 }
 

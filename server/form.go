@@ -25,6 +25,7 @@ const maxParams = 100
 type form struct {
 	params        oauth.Params
 	authorization string
+	accept        []string
 	origin        ident.Origin
 }
 
@@ -63,7 +64,7 @@ func readForm(w http.ResponseWriter, r *http.Request) (form, error) {
 	if err != nil {
 		return form{}, err
 	}
-	f := form{origin: inboundOf(r.Context()).origin}
+	f := form{accept: r.Header.Values("Accept"), origin: inboundOf(r.Context()).origin}
 	if len(auth) == 1 {
 		f.authorization = auth[0]
 	}

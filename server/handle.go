@@ -82,14 +82,31 @@ func (s *Server) answer(c *gin.Context, status int, resp any) {
 		c.Writer.WriteHeaderNow()
 		return
 	}
-	body, err := json.Marshal(resp)
+	kind, body, err := encoded(resp)
 	if err != nil {
 		s.fail(c.Writer, c.Request, err)
 		return
 	}
-	setAll(h, field{"Content-Type", "application/json"}, field{"Content-Length", strconv.Itoa(len(body))})
+	setAll(h, field{"Content-Type", kind}, field{"Content-Length", strconv.Itoa(len(body))})
 	c.Status(status)
 	_, _ = c.Writer.Write(body) // the client may be gone
+}
+
+// encoder is a response that is not always JSON: a text is sent as it is.
+type encoder interface {
+	encode() (kind string, body any)
+}
+
+func encoded(resp any) (kind string, body []byte, err error) {
+	kind = "application/json"
+	if e, ok := resp.(encoder); ok {
+		kind, resp = e.encode()
+	}
+	if text, ok := resp.(string); ok {
+		return kind, []byte(text), nil
+	}
+	body, err = json.Marshal(resp)
+	return kind, body, err
 }
 
 // maxQuery is the longest query looked at, in bytes.

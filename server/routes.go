@@ -78,6 +78,8 @@ func (s *Server) oauthRoutes() []route {
 	return []route{
 		{http.MethodPost, "/oauth2/token", ownJudge, handleForm(s, s.grantToken)},
 		{http.MethodPost, "/oauth2/introspect", ownJudge, handleForm(s, s.introspect)},
+		{http.MethodGet, userInfoPath, ownJudge, s.serveUserInfo},
+		{http.MethodPost, userInfoPath, ownJudge, s.serveUserInfo},
 		{http.MethodPost, "/oauth2/revoke", ownJudge, handleForm(s, s.revoke)},
 		{http.MethodPost, registerPath, ownJudge, handleRegistration(s, http.StatusCreated, s.registerClient)},
 		{http.MethodGet, registerPath + "/:client_id", ownJudge, handleRegistration(s, http.StatusOK, s.readRegistered)},

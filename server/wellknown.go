@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"time"
-
-	"github.com/tokenhouse/tokenhouse/oauth"
 )
 
 // How long published documents may be believed without asking again. A key is
@@ -47,54 +45,4 @@ func (s *Server) jwks(context.Context) (document, error) {
 func (s *Server) revocations(ctx context.Context) (document, error) {
 	d, err := s.Services.Feed.Document(ctx)
 	return document{kind: "application/revocations+jwt", body: d.Body, etag: d.ETag, maxAge: d.MaxAge}, err
-}
-
-// metadata describes the deployment (RFC 8414 §2, OpenID Connect Discovery 1.0
-// §3), as far as there is something to describe: no authorization endpoint
-// exists yet, and an empty list of response types says so where leaving it out
-// would promise its default.
-type metadata struct {
-	Issuer           string   `json:"issuer"`
-	JWKSURI          string   `json:"jwks_uri"`
-	ResponseTypes    []string `json:"response_types_supported"`
-	GrantTypes       []string `json:"grant_types_supported"`
-	SubjectTypes     []string `json:"subject_types_supported"`
-	IDTokenAlgs      []string `json:"id_token_signing_alg_values_supported"`
-	Token            string   `json:"token_endpoint"`
-	TokenAuthMethods []string `json:"token_endpoint_auth_methods_supported"`
-	TokenAuthAlgs    []string `json:"token_endpoint_auth_signing_alg_values_supported"`
-	Documentation    string   `json:"service_documentation"`
-	Revocations      string   `json:"revocations_uri"` // ours: the signed list of revocations
-	tokenMetadata
-}
-
-// tokenMetadata describes what is done with tokens that exist.
-type tokenMetadata struct {
-	Introspection            string   `json:"introspection_endpoint"`
-	IntrospectionAuthMethods []string `json:"introspection_endpoint_auth_methods_supported"`
-	IntrospectionAuthAlgs    []string `json:"introspection_endpoint_auth_signing_alg_values_supported"`
-	Revocation               string   `json:"revocation_endpoint"`
-	RevocationAuthMethods    []string `json:"revocation_endpoint_auth_methods_supported"`
-	RevocationAuthAlgs       []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
-}
-
-func (s *Server) metadata() metadata {
-	at := func(path string) string { return s.Config.Issuer + path }
-	var every, confidential []string
-	for _, m := range oauth.AuthMethods() {
-		if every = append(every, string(m)); m != oauth.AuthNone {
-			confidential = append(confidential, string(m))
-		}
-	}
-	algs := oauth.AssertionAlgorithms()
-	return metadata{
-		Issuer: s.Config.Issuer, JWKSURI: at("/.well-known/jwks.json"),
-		ResponseTypes: []string{}, GrantTypes: oauth.GrantTypes(), SubjectTypes: []string{"public"}, IDTokenAlgs: []string{"ES256"},
-		Token: at("/oauth2/token"), TokenAuthMethods: every, TokenAuthAlgs: algs,
-		Documentation: at("/docs"), Revocations: at("/.well-known/revocations"),
-		tokenMetadata: tokenMetadata{
-			Introspection: at("/oauth2/introspect"), IntrospectionAuthMethods: confidential, IntrospectionAuthAlgs: algs,
-			Revocation: at("/oauth2/revoke"), RevocationAuthMethods: every, RevocationAuthAlgs: algs,
-		},
-	}
 }

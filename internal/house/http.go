@@ -107,7 +107,10 @@ func (h *House) outbound() *outbound.Client {
 
 // inspector judges tokens for the clients they were issued to.
 func (h *House) inspector() *oauth.Inspector {
-	return &oauth.Inspector{Tokens: h.verifier(), Sessions: h.Sessions, Directory: h.Directory, Clients: h.Clients, Issuer: h.conf.Issuer}
+	return &oauth.Inspector{
+		Tokens: h.verifier(), Sessions: h.Sessions, Directory: h.Directory, Clients: h.Clients, Subjects: h.subjects(), Signer: h.Ring,
+		Issuer: h.conf.Issuer, Now: h.env.Now,
+	}
 }
 
 // mounts are the handlers of other packages under our routes.

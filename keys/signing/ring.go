@@ -81,6 +81,9 @@ func (r *Ring) Load(ctx context.Context) error {
 	return fmt.Errorf("signing keys: other replicas kept changing them: %w", fault.Conflict)
 }
 
+// SignsWith lists the algorithms that have an active key, the default one first.
+func (r *Ring) SignsWith() []string { return r.algorithms() }
+
 func (r *Ring) algorithms() []string {
 	if len(r.Algorithms) == 0 {
 		return []string{DefaultAlgorithm}

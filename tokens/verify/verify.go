@@ -119,6 +119,20 @@ var errIncomplete = ErrUnavailable.because("Issuer, Audience, Keys and Now of a 
 // Verify returns what the token says where it is good, and no claims with any
 // error. Errors are as the package comment says; each is an *Error.
 func (v *Verifier) Verify(ctx context.Context, token string) (Claims, error) {
+	return v.verify(ctx, token, v.forUs)
+}
+
+// Issued is Verify whatever the token's audience. It is for the issuer, who is
+// asked about tokens for others (RFC 7662, RFC 7009). A resource server that
+// calls it would take tokens that are not meant for it.
+func (v *Verifier) Issued(ctx context.Context, token string) (Claims, error) {
+	return v.verify(ctx, token, func(Claims) bool { return true })
+}
+
+// forUs is RFC 8725 §3.9.
+func (v *Verifier) forUs(c Claims) bool { return slices.Contains(c.Audience, v.Audience) }
+
+func (v *Verifier) verify(ctx context.Context, token string, meant func(Claims) bool) (Claims, error) {
 	if v.Issuer == "" || v.Audience == "" || v.Keys == nil || v.Now == nil {
 		return Claims{}, errIncomplete
 	}
@@ -126,7 +140,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Claims, error) {
 	if err != nil {
 		return Claims{}, err
 	}
-	if err := v.judge(c, v.Now()); err != nil {
+	if err := v.judge(c, v.Now(), meant(c)); err != nil {
 		return Claims{}, err
 	}
 	if v.Revoked != nil {
@@ -173,7 +187,7 @@ func (v *Verifier) authentic(ctx context.Context, token string) (Claims, error) 
 }
 
 // judge applies the checks that depend on who and when we are.
-func (v *Verifier) judge(c Claims, now time.Time) error {
+func (v *Verifier) judge(c Claims, now time.Time, meant bool) error {
 	leeway := max(v.Leeway, 0)
 	if v.Leeway == 0 {
 		leeway = DefaultLeeway
@@ -181,7 +195,7 @@ func (v *Verifier) judge(c Claims, now time.Time) error {
 	switch {
 	case c.Issuer != v.Issuer: // RFC 9068 §4: exactly, to the last slash
 		return ErrInvalid.because("another issuer's token")
-	case !slices.Contains(c.Audience, v.Audience): // RFC 8725 §3.9
+	case !meant:
 		return ErrInvalid.because("a token for another audience")
 	case c.Subject == "" || c.ID == "":
 		return ErrInvalid.because("the token has no sub or no jti")
