@@ -61,8 +61,6 @@ type House struct {
 	APIKeys   *apikeys.Service
 	Clients   *oauth.Clients
 	Metrics   *metrics.Set
-	// Backchannel tells clients that sessions of theirs ended.
-	Backchannel *oauth.Backchannel
 
 	conf  Config
 	env   Env
@@ -80,6 +78,7 @@ type parts struct {
 	revocations *tokens.Revocations
 	revoked     *tokens.RevocationFeed
 	clientUsage *oauth.ClientUsage
+	backchannel *oauth.Backchannel // tells clients that sessions of theirs ended
 }
 
 // Open builds the house from the ground up. The database is migrated, and what

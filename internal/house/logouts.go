@@ -19,7 +19,7 @@ const (
 
 // buildLogouts makes what tells clients that sessions of theirs ended.
 func (h *House) buildLogouts(context.Context) error {
-	h.Backchannel = &oauth.Backchannel{
+	h.parts.backchannel = &oauth.Backchannel{
 		Queue: h.DB.Logouts(), Clients: h.Clients, Asker: h.outbound(), Now: h.env.Now, Log: h.env.Logger,
 		Tokens:  &oauth.LogoutTokens{Signer: h.Ring, Subjects: h.subjects(), Issuer: h.conf.Issuer},
 		Observe: func(r oauth.LogoutResult) { h.Metrics.LogoutTold(string(r)) },
@@ -52,9 +52,9 @@ func (h *House) sessionsEnded(cs []changes.Change) {
 	}
 }
 
-// tellLogouts tells whoever is to be told now.
-func (h *House) tellLogouts(ctx context.Context) error {
-	_, err := h.Backchannel.Deliver(ctx)
+// TellLogouts tells the clients that are to be told of a logout now.
+func (h *House) TellLogouts(ctx context.Context) error {
+	_, err := h.parts.backchannel.Deliver(ctx)
 	return err
 }
 
@@ -63,7 +63,7 @@ func (h *House) tellLogouts(ctx context.Context) error {
 // replicas that cannot.
 func (h *House) deliverLogouts(ctx context.Context) {
 	for {
-		next, err := h.Backchannel.Deliver(ctx)
+		next, err := h.parts.backchannel.Deliver(ctx)
 		if err != nil && ctx.Err() == nil {
 			h.env.Logger.WarnContext(ctx, "logouts could not be delivered", "err", err)
 		}

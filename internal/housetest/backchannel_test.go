@@ -278,7 +278,7 @@ func nextLogout(t *testing.T, h *housetest.Harness) time.Time {
 // tellsNow does at once what a replica does in the background.
 func tellsNow(t *testing.T, h *housetest.Harness, replica int) {
 	t.Helper()
-	if _, err := h.Replicas[replica].House.Backchannel.Deliver(t.Context()); err != nil {
+	if err := h.Replicas[replica].House.TellLogouts(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
