@@ -28,7 +28,8 @@ var floors = map[string]int{
 	"internal/housetest": 8,
 	"cmd/tokenhouse":     9,
 	// Tools and tests of their own, on which nothing stands.
-	"internal/pgtest": 0, "internal/pgtest/withpostgres": 1, "internal/testreport": 1,
+	"internal/browsertest": 0,
+	"internal/pgtest":      0, "internal/pgtest/withpostgres": 1, "internal/testreport": 1,
 	"internal/arch": 0, "internal/coverage": 0, "internal/citations": 0, "internal/bench": 9,
 	"docs/examples/go-verify": 0, "docs/examples/go-cli": 0, "docs/examples/go-service": 0,
 }
@@ -47,6 +48,7 @@ var owners = map[string][]string{
 	"github.com/go-jose/":                  {"keys/signing", "tokens", "tokens/verify", "oauth", "internal/bench", "internal/housetest", "docs/examples/go-verify", "internal/outbound"},
 	"github.com/maypok86/otter":            {"internal/coherent"},
 	"golang.org/x/crypto":                  {"accounts", "internal/bench"},
+	"github.com/chromedp/":                 {"internal/browsertest"},
 	"github.com/spf13/":                    {"cmd/tokenhouse"},
 	"github.com/knadh/":                    {"cmd/tokenhouse"},
 	"math/rand":                            {"internal/bench"},

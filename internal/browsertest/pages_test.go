@@ -1,0 +1,150 @@
+package browsertest_test
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"html/template"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/tokenhouse/tokenhouse/internal/browsertest"
+	"github.com/tokenhouse/tokenhouse/internal/housetest"
+)
+
+// site is an application of somebody else, on a site of its own.
+type site struct {
+	url    string
+	client string
+	h      *housetest.Harness
+	heard  chan url.Values // what came back to /cb
+}
+
+var sitePage = template.Must(template.New("").Parse(`<!doctype html><html lang="en"><head><title>Field Notes</title></head>
+<body><h1>{{.Heading}}</h1><form method="post" action="{{.Action}}">{{range $n, $v := .Fields}}<input type="hidden" name="{{$n}}" value="{{index $v 0}}">{{end}}<button id="post">Sign in</button></form></body></html>`))
+
+// build starts the application and registers it. It is at localhost and the
+// server at 127.0.0.1, so that a browser takes them for two sites.
+func build(t *testing.T, h *housetest.Harness, change map[string]any) *site {
+	t.Helper()
+	s := &site{h: h, heard: make(chan url.Values, 10)}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/cb", func(w http.ResponseWriter, r *http.Request) {
+		if err := r.ParseForm(); err != nil {
+			t.Error(err)
+		}
+		s.heard <- r.Form
+		http.Redirect(w, r, "/inside", http.StatusSeeOther) // as applications do, to be rid of the code
+	})
+	mux.HandleFunc("/inside", func(w http.ResponseWriter, _ *http.Request) { s.page(t, w, "Back at Field Notes", nil) })
+	mux.HandleFunc("/start", func(w http.ResponseWriter, _ *http.Request) {
+		s.page(t, w, "Field Notes", s.request("prompt", "consent"))
+	})
+	web := httptest.NewServer(mux)
+	t.Cleanup(web.Close)
+	s.url = strings.Replace(web.URL, "127.0.0.1", "localhost", 1)
+	body := map[string]any{
+		"name": "Field Notes", "auth_method": "none", "grants": []string{"authorization_code", "refresh_token"},
+		"scopes": []string{"openid", "profile", "email", "offline_access", "agents:read", "incidents:read"}, "redirect_uris": []string{s.url + "/cb"},
+	}
+	maps.Copy(body, change)
+	r := h.Client().As(h.Login(h.Admin).Access).Post("/api/v1/clients", body).Expect(http.StatusCreated)
+	s.client = r.Text("client_id")
+	return s
+}
+
+func (s *site) page(t *testing.T, w http.ResponseWriter, heading string, form url.Values) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	if err := sitePage.Execute(w, map[string]any{"Heading": heading, "Action": s.h.Config.Issuer + "/oauth2/authorize", "Fields": form}); err != nil {
+		t.Error(err)
+	}
+}
+
+func (s *site) request(changes ...string) url.Values {
+	digest := sha256.Sum256([]byte("a-verifier-of-the-length-that-rfc-7636-wants-it-to-have"))
+	v := url.Values{
+		"client_id": {s.client}, "redirect_uri": {s.url + "/cb"}, "response_type": {"code"}, "scope": {"openid profile email agents:read"}, "state": {"a state"},
+		"code_challenge": {base64.RawURLEncoding.EncodeToString(digest[:])}, "code_challenge_method": {"S256"},
+	}
+	for i := 0; i < len(changes); i += 2 {
+		v.Set(changes[i], changes[i+1])
+	}
+	return v
+}
+
+func (s *site) asks(changes ...string) string {
+	return s.h.Config.Issuer + "/oauth2/authorize?" + s.request(changes...).Encode()
+}
+
+// signIn fills in the login page as the administrator.
+func signIn(w *browsertest.Window, h *housetest.Harness) {
+	w.Reads("h1", "Sign in")
+	w.Fill("input#email[name=email]", h.Admin.Email)
+	w.Fill("input#password[name=password]", h.Admin.Password)
+	w.Click("button[type=submit]")
+}
+
+func hear(t *testing.T, s *site) url.Values {
+	t.Helper()
+	select {
+	case v := <-s.heard:
+		return v
+	case <-t.Context().Done():
+		t.Fatal("the application heard nothing")
+		return nil
+	}
+}
+
+// SEC-OAU-57: from the application to the login, to the consent, and back, with
+// scripts and without, by a link and by a form of the application's own.
+func TestChromiumSignsIn(t *testing.T) {
+	h := housetest.Start(t, housetest.Options{})
+	s := build(t, h, nil)
+	for name, c := range map[string]struct {
+		look browsertest.Look
+		mode string
+		post bool
+	}{
+		"by a link":                        {},
+		"without scripts":                  {look: browsertest.Look{NoScript: true}},
+		"by the application's form":        {post: true},
+		"into a fragment":                  {mode: "fragment"},
+		"with a form":                      {mode: "form_post"},
+		"with a form, but without scripts": {look: browsertest.Look{NoScript: true}, mode: "form_post"},
+		"on a phone":                       {look: browsertest.Look{Width: 390, Height: 844}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := browsertest.Open(t, c.look)
+			if c.post {
+				w.Go(s.url + "/start")
+				w.Click("#post")
+			} else {
+				w.Go(s.asks("response_mode", c.mode, "prompt", "consent"))
+			}
+			signIn(w, h)
+			w.Reads("h1", "Allow access?")
+			w.Click("button[name=decision][value=allow]")
+			if c.mode == "form_post" && c.look.NoScript {
+				w.Reads("h1", "Going back")
+				w.Click("button[type=submit]")
+			}
+			w.Arrives(s.url + "/inside")
+			got := hear(t, s)
+			if c.mode == "fragment" {
+				if got.Has("code") {
+					t.Errorf("the application's server hears the code: %v", got)
+				}
+				got, _ = url.ParseQuery(strings.TrimPrefix(browsertest.Eval[string](w, "location.hash"), "#"))
+			}
+			if got.Get("code") == "" || got.Get("state") != "a state" || got.Get("iss") != h.Config.Issuer {
+				t.Errorf("the application hears %v", got)
+			}
+			if m := w.Complaints("Content Security Policy"); len(m) > 0 {
+				t.Errorf("the browser complains: %q", m)
+			}
+		})
+	}
+}
