@@ -13,7 +13,8 @@ import (
 // Begin opens a family within the login's transaction and returns it with its
 // first refresh token, which is zero where the family is not refreshable; of a
 // browser's session, with its cookie in that place. It is fault.AccountDisabled
-// where the user is not active, and fault.InvalidToken (revoked) where the
+// where the user is not active, fault.InvalidClient where the client that a
+// delegated one is for is not, and fault.InvalidToken (revoked) where the
 // browser session that delegates it has ended. Recording the login is the
 // caller's.
 func (s *Service) Begin(tx FamilyTx, now time.Time, o Opening) (Family, secret.Plain, error) {

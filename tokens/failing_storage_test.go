@@ -14,6 +14,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/changes"
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
+	"github.com/tokenhouse/tokenhouse/oauth"
 	"github.com/tokenhouse/tokenhouse/storage/faulty"
 	"github.com/tokenhouse/tokenhouse/storage/gormstore"
 	"github.com/tokenhouse/tokenhouse/tokens"
@@ -64,6 +65,12 @@ func newBench(t *testing.T) *bench {
 		}
 		_, err = tx.InsertMembership(accounts.Membership{User: b.user, Org: "org_1", Role: "owner", CreatedAt: b.now})
 		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Clients().InClientTx(t.Context(), func(tx oauth.ClientTx) error {
+		return tx.InsertClient(oauth.Registered{ID: "cli_web", Org: "org_1", AuthMethod: oauth.AuthNone, Status: oauth.ClientActive, CreatedAt: b.now})
 	})
 	if err != nil {
 		t.Fatal(err)

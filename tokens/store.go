@@ -52,10 +52,11 @@ type FamilyTx interface {
 	audit.Sink
 	changes.Sink
 	// InsertFamily adds a family, and until the commit keeps its user from being
-	// disabled and from leaving the organisation, and its browser session from
-	// ending. It is fault.AccountDisabled where the user is not active or not a
-	// member, and fault.InvalidToken (revoked) where the browser session has
-	// ended, unless it is offline.
+	// disabled and from leaving the organisation; of a delegated family also its
+	// client from being disabled, and its browser session from ending. It is
+	// fault.AccountDisabled where the user is not active or not a member,
+	// fault.InvalidClient where the client is not active, and fault.InvalidToken
+	// (revoked) where the browser session has ended, unless it is offline.
 	InsertFamily(Family) error
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/changes"
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
+	"github.com/tokenhouse/tokenhouse/oauth"
 	"github.com/tokenhouse/tokenhouse/tokens"
 )
 
@@ -150,11 +151,30 @@ func (t *tx) InsertFamily(f tokens.Family) error {
 	if len(status) == 0 || status[0] != string(accounts.Active) {
 		return fault.AccountDisabled
 	}
-	if err := t.holdBrowser(f.Delegation); err != nil {
-		return err
+	if f.IsDelegated() {
+		if err := t.holdClient(f.Client); err != nil {
+			return err
+		}
+		if err := t.holdBrowser(f.Delegation); err != nil {
+			return err
+		}
 	}
 	r := sessionRowOf(f)
 	return conflict(t.g.Create(&r).Error)
+}
+
+// holdClient keeps the client that is let in from being disabled until the
+// commit: whoever does that waits, and then finds this session to end.
+func (t *tx) holdClient(id ident.ClientID) error {
+	var status []string
+	err := t.g.Model(&clientRow{}).Clauses(clause.Locking{Strength: "SHARE"}).Where("id = ?", string(id)).Pluck("status", &status).Error
+	if err != nil {
+		return unavailable(err)
+	}
+	if len(status) == 0 || status[0] != string(oauth.ClientActive) {
+		return fault.InvalidClient
+	}
+	return nil
 }
 
 // holdBrowser keeps the browser session that delegates from ending until the

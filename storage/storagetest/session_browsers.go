@@ -11,10 +11,36 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/changes"
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
+	"github.com/tokenhouse/tokenhouse/oauth"
 	"github.com/tokenhouse/tokenhouse/tokens"
 )
 
 const webClient, mobileClient ident.ClientID = "cli_web", "cli_mobile"
+
+// newClientDesk is a desk whose user may let clients in.
+func newClientDesk(t *testing.T, f *fixture) *desk {
+	t.Helper()
+	d := newDesk(t, f)
+	f.letsIn(t, d.org.ID, webClient, mobileClient)
+	return d
+}
+
+// letsIn registers clients, which are active.
+func (f *fixture) letsIn(t *testing.T, org ident.OrgID, ids ...ident.ClientID) {
+	t.Helper()
+	err := f.Clients().InClientTx(t.Context(), func(tx oauth.ClientTx) error {
+		for _, id := range ids {
+			c := oauth.Registered{ID: id, Org: org, Name: string(id), AuthMethod: oauth.AuthNone, Status: oauth.ClientActive, CreatedAt: f.now}
+			if err := tx.InsertClient(c); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
 
 // signIn logs the user in at our own pages, in a browser whose present session
 // is given, or empty.
@@ -70,7 +96,7 @@ func (d *desk) mustDelegate(t testing.TB, browser tokens.Family, a allows) token
 // browserSessions: a cookie stands for its session as long as that lives, and
 // only the newest one does.
 func browserSessions(t *testing.T, f *fixture) {
-	d := newDesk(t, f)
+	d := newClientDesk(t, f)
 	first := d.signIn(t, d.user, "")
 	if got := d.stored(t, first.Family.ID); got != first.Family {
 		t.Errorf("stored %+v, want %+v", got, first.Family)
@@ -171,7 +197,7 @@ func (d *desk) announced(id ident.SessionID) (n int) {
 // delegatedSessions: what depends on a browser's session is shown beside it, to
 // those whose organisation it is in.
 func delegatedSessions(t *testing.T, f *fixture) {
-	d := newDesk(t, f)
+	d := newClientDesk(t, f)
 	globex := f.org("globex")
 	f.add(t, nil, []accounts.Org{globex})
 	f.member(t, d.user, globex, "viewer", f.now)

@@ -27,10 +27,8 @@ func familyAt(now time.Time, user ident.UserID, org ident.OrgID) tokens.Family {
 			Generation: 1<<32 - 1, LastUsed: 1 << 31, PreviousAt: now.Add(time.Microsecond), RetryKey: tokens.Digest{1},
 			Contested: tokens.Contested{From: 1, To: 2, At: now.Add(time.Second), Agent: tokens.Digest{2}},
 		},
-		Holder: tokens.Holder{Network: "192.0.2.0/24", Agent: tokens.Digest{3}, Proof: tokens.Digest{4}, Proven: true},
-
+		Holder:          tokens.Holder{Network: "192.0.2.0/24", Agent: tokens.Digest{3}, Proof: tokens.Digest{4}, Proven: true},
 		AuthenticatedAt: now.Add(-time.Minute),
-		Delegation:      tokens.Delegation{Browser: "sess_0", Offline: true, Authorization: `{"scope":["openid"]}`},
 	}
 }
 
@@ -46,7 +44,9 @@ func (f *fixture) inSession(t *testing.T, fn func(tokens.Tx) error) {
 func sessionStore(t *testing.T, f *fixture) {
 	user, org := f.user("anna@example.com"), f.org("acme")
 	f.populate(t, []accounts.User{user}, []accounts.Org{org})
+	f.letsIn(t, org.ID, webClient)
 	whole := familyAt(f.now, user.ID, org.ID)
+	whole.Client, whole.Delegation = webClient, tokens.Delegation{Browser: "sess_0", Offline: true, Authorization: `{"scope":["openid"]}`}
 	bare := tokens.Family{ID: ident.NewSessionID(f.now.Add(time.Hour), rand.Reader), User: user.ID, Org: org.ID, CreatedAt: f.now, ExpiresAt: f.now.Add(time.Hour)}
 	f.inSession(t, func(tx tokens.Tx) error { return errors.Join(tx.InsertFamily(whole), tx.InsertFamily(bare)) })
 	for _, want := range []tokens.Family{whole, bare} {
@@ -68,6 +68,11 @@ func sessionStore(t *testing.T, f *fixture) {
 		if !errors.Is(err, fault.AccountDisabled) {
 			t.Errorf("a family of %s: %v, want fault.AccountDisabled", stranger, err)
 		}
+	}
+	stranger := familyAt(f.now, user.ID, org.ID)
+	stranger.Client, stranger.Delegation = "cli_none", whole.Delegation
+	if err := f.Sessions().InTx(t.Context(), func(tx tokens.Tx) error { return tx.InsertFamily(stranger) }); !errors.Is(err, fault.InvalidClient) {
+		t.Errorf("a delegated family of no client: %v, want fault.InvalidClient", err)
 	}
 	f.advances(t, whole)
 	if got := f.stored(t, bare.ID); !reflect.DeepEqual(got, bare) {
