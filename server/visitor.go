@@ -74,6 +74,7 @@ func handlePage(s *Server, fn pageEndpoint) gin.HandlerFunc {
 		if err == nil {
 			next, err = fn(c.Request.Context(), v)
 		}
+		next.passing = next.passing || err != nil && v.fresh // a form of another site, it may be: see passing
 		s.keep(c.Writer.Header(), v, next)
 		if err != nil {
 			next = s.failure(c.Request, err)
