@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +19,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/internal/secret"
 	"github.com/tokenhouse/tokenhouse/oauth"
+	"github.com/tokenhouse/tokenhouse/storage/gormstore"
 )
 
 // badGrant is invalid_grant at the token endpoint.
@@ -223,9 +226,41 @@ func TestCodesAreRandom(t *testing.T) {
 	}
 }
 
-// SEC-OAU-66, SEC-OAU-67: what is stored of a code is a digest with a tag of
+// SEC-OAU-66: nothing that somebody presents lies in the database, whether it
+// was used or not.
+func TestNoCredentialIsInTheDatabase(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, func(o gormstore.Options) (*gormstore.DB, error) { return gormstore.OpenSQLite(filepath.Join(dir, "tokenhouse.db"), o) }, newClock())
+	v := w.visitor("ada@example.com", nil).login("ada@example.com")
+	unused, code := v.allow(nil), v.allow(nil)
+	ask := v.asked(oauth.Params{"prompt": "consent"})
+	in, err := v.redeem(code, nil)
+	must(t, err)
+	presented := map[string]string{
+		"an unused code": unused, "a used code": code, "the refresh token": in.Refresh.Reveal(), "the access token": in.Access.Reveal(), "the ID token": in.IDToken,
+		"the browser's cookie": v.cookie, "a request put aside": ask.Pending, "the verifier": verifier,
+	}
+	files, err := os.ReadDir(dir)
+	must(t, err)
+	var seen bool
+	for _, f := range files {
+		body, err := os.ReadFile(filepath.Join(dir, f.Name()))
+		must(t, err)
+		seen = seen || bytes.Contains(body, []byte(in.Session)) // else nothing was read
+		for name, text := range presented {
+			if bytes.Contains(body, []byte(text)) {
+				t.Errorf("%s is in %s", name, f.Name())
+			}
+		}
+	}
+	if !seen {
+		t.Error("the database was not read")
+	}
+}
+
+// SEC-OAU-67: what is stored of a code is a digest with a tag of
 // its kind, and no sealed or stored thing of another kind opens as one.
-func TestACodeIsNowhereInTheDatabase(t *testing.T) {
+func TestNothingElseIsACode(t *testing.T) {
 	w := open(t, backends["SQLite"](t), newClock())
 	v := w.visitor("ada@example.com", nil).login("ada@example.com")
 	code := v.allow(nil)
