@@ -58,15 +58,10 @@ type SelfRegistered struct {
 // fault.Unauthenticated or fault.InsufficientPermissions; one too many is
 // fault.RateLimited.
 func (g *Registrations) Register(ctx context.Context, caller ident.Caller, m ClientMetadata) (SelfRegistered, error) {
-	open := caller.Kind == ident.Anonymous
-	switch {
-	case open && g.Mode != RegistrationOpen:
-		return SelfRegistered{}, fault.Unauthenticated
-	case g.Mode != RegistrationOpen && g.Mode != RegistrationToken:
-		return SelfRegistered{}, fault.New(fault.InsufficientPermissions, "Clients do not register themselves here.")
-	case !open && !caller.May(PermClientsManage):
-		return SelfRegistered{}, fault.Lacking(string(PermClientsManage))
+	if err := g.MayRegister(caller); err != nil {
+		return SelfRegistered{}, err
 	}
+	open := caller.Kind == ident.Anonymous
 	n, refused := m.registration(ClientSettings{PKCE: defaultPKCE(m.AuthMethod)})
 	r := n.client()
 	if open && len(r.Permissions()) > 0 {
@@ -95,6 +90,21 @@ func (g *Registrations) Register(ctx context.Context, caller ident.Caller, m Cli
 		return SelfRegistered{}, badMetadata(err)
 	}
 	return SelfRegistered{Client: r, Secret: plain, Token: token}, nil
+}
+
+// MayRegister says why the caller may register no client at all; nil where
+// it depends on the client.
+func (g *Registrations) MayRegister(caller ident.Caller) error {
+	open := caller.Kind == ident.Anonymous
+	switch {
+	case open && g.Mode != RegistrationOpen:
+		return fault.Unauthenticated
+	case g.Mode != RegistrationOpen && g.Mode != RegistrationToken:
+		return fault.New(fault.InsufficientPermissions, "Clients do not register themselves here.")
+	case !open && !caller.May(PermClientsManage):
+		return fault.Lacking(string(PermClientsManage))
+	}
+	return nil
 }
 
 // defaultPKCE lets a confidential client that sends a nonce do without a code

@@ -99,6 +99,11 @@ func (s *Server) readRegistration(c *gin.Context) (req registration, err error) 
 		}
 		in.caller = req.caller
 	}
+	if req.client == "" { // whoever may not is not read to the end
+		if err = s.Services.Registrations.MayRegister(req.caller); err != nil {
+			return req, err
+		}
+	}
 	if r.Method == http.MethodPost || r.Method == http.MethodPut {
 		if req.body, err = readBody(c.Writer, r); err == nil && req.body == nil {
 			err = fault.New(fault.InvalidClientMetadata, "A JSON body is required.")
