@@ -5,8 +5,11 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/tokenhouse/tokenhouse/accounts"
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
+	"github.com/tokenhouse/tokenhouse/internal/scope"
+	"github.com/tokenhouse/tokenhouse/oauth"
 	"github.com/tokenhouse/tokenhouse/tokens"
 )
 
@@ -66,6 +69,9 @@ func (r *sessionList) read(i *input) (err error) {
 func (s *Server) sessions(ctx context.Context, caller ident.Caller, req sessionList) ([]tokens.Family, error) {
 	switch req.whose {
 	case "":
+		if err := s.own(ctx, caller, accounts.SessionsRead); err != nil {
+			return nil, err
+		}
 		if caller.Kind != ident.Person {
 			return nil, fault.New(fault.InsufficientPermissions, "Only a person has sessions of their own; ask with user_id.")
 		}
@@ -75,6 +81,16 @@ func (s *Server) sessions(ctx context.Context, caller ident.Caller, req sessionL
 	default:
 		return s.Services.Sessions.SessionsOf(ctx, caller, ident.UserID(req.whose), req.ask())
 	}
+}
+
+// own refuses a client of others that acts for a user and was not allowed the
+// permission, where the user alone needs none.
+func (s *Server) own(ctx context.Context, caller ident.Caller, p scope.Permission) error {
+	if caller.Kind != ident.Person || oauth.FirstParty(caller.Client) || caller.May(p) {
+		return nil
+	}
+	s.denied(ctx, caller, p)
+	return fault.Lacking(string(p))
 }
 
 // listSessions serves GET /api/v1/sessions: living ones.
@@ -129,5 +145,8 @@ func (r *sessionByID) read(i *input) (err error) {
 // endASession serves DELETE /api/v1/sessions/:id: an own one or, with
 // sessions:revoke, one of the organisation.
 func (s *Server) endASession(ctx context.Context, caller ident.Caller, req sessionByID) (none, error) {
+	if err := s.own(ctx, caller, accounts.SessionsRevoke); err != nil {
+		return none{}, err
+	}
 	return none{}, s.Services.Sessions.RevokeSession(ctx, caller, req.id)
 }

@@ -43,6 +43,9 @@ func TestPeopleTakeBackWhatTheyAllowed(t *testing.T) {
 		app.Get("/api/v1/me").Expect(http.StatusOK)
 		app.Get("/api/v1/me/consents").Expect(http.StatusForbidden)
 		app.Delete(path).Expect(http.StatusForbidden)
+		app.Get("/api/v1/sessions").Expect(http.StatusForbidden)
+		app.Delete("/api/v1/sessions").Expect(http.StatusForbidden)
+		app.Delete("/api/v1/sessions/" + own.Get("/api/v1/sessions").Text("data.0.id")).Expect(http.StatusForbidden)
 		app.Post("/api/v1/me/password", map[string]string{"current_password": h.Admin.Password, "new_password": "another long sentence"}).Expect(http.StatusForbidden)
 
 		other := h.Person(h.Admin.Org, "grace", "viewer")
