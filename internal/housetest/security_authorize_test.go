@@ -213,6 +213,7 @@ func TestNoRedirectTakesAPasswordAlong(t *testing.T) {
 	if p.browser.Submit(map[string]string{"decision": "allow"}); p.browser.Left == nil || p.browser.Page.Status != http.StatusSeeOther {
 		t.Fatalf("after the consent: %s", p.browser.Page)
 	}
+	h.Advance(time.Second)
 	p.open(p.request(map[string]string{"prompt": "login"}))
 	p.asked().browser.Submit(map[string]string{"email": p.user.Email, "password": p.user.Password})
 	if p.browser.Left == nil || p.browser.Page.Status != http.StatusSeeOther {
