@@ -32,8 +32,7 @@ const maxRedirects = 10
 // Browser starts a browser without cookies, at the first replica.
 func (h *Harness) Browser() *Browser { return h.BrowserAt(0) }
 
-// BrowserAt is Browser at the replica of that number. Cookies do not tell ports
-// apart, so a browser can go on at another one; see At.
+// BrowserAt is Browser at the replica of that number.
 func (h *Harness) BrowserAt(replica int) *Browser {
 	h.t.Helper()
 	return NewBrowser(h.t, h.Replicas[replica].URL)
@@ -202,10 +201,12 @@ func (b *Browser) visit(method string, u *url.URL, form url.Values, site string)
 	b.t.Helper()
 	b.Left, b.sent = nil, nil
 	var steps []string
+	var trail []Reply
 	for range maxRedirects {
 		page, to := b.ask(method, u, form, site)
 		page.Steps = append(steps, method+" "+u.Path)
-		steps = page.Steps
+		page.Trail = append(trail, page.Reply)
+		steps, trail = page.Steps, page.Trail
 		b.Page = page
 		if to == nil {
 			return page

@@ -18,6 +18,7 @@ type Page struct {
 	Reply
 	URL      *url.URL // of the page, after all redirects
 	Steps    []string // the requests that led here, the last one included: "POST /login"
+	Trail    []Reply  // the answers to Steps
 	Headings []string // the texts of h1 and h2
 	Words    string   // what can be read, with single spaces
 	Links    []*url.URL

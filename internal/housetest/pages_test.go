@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tokenhouse/tokenhouse/internal/housetest"
 )
@@ -77,4 +78,125 @@ func TestSigningInToAnApplication(t *testing.T) {
 			t.Errorf("the second time: %v", got)
 		}
 	})
+}
+
+// A refusal, a cancelled login and a denied consent are told the client; whoever
+// does not want to be asked again is asked all the same after prompt=consent.
+func TestSayingNoToAnApplication(t *testing.T) {
+	housetest.Both(t, housetest.Options{}, func(t *testing.T, h *housetest.Harness) {
+		g := invite(h, "https://notes.example/cb?tenant=1", nil)
+		b := h.Browser().For(t)
+		refusal := func() {
+			t.Helper()
+			got := b.FollowsTo("https://notes.example/cb?tenant=1&")
+			if got.Get("error") != "access_denied" || got.Get("state") != "a state" || got.Get("iss") != h.Config.Issuer || got.Has("code") {
+				t.Errorf("the client hears %v", got)
+			}
+		}
+		b.Open(g.asks())
+		b.Open("/login?account=none&pending=" + b.Page.Forms[0].Fields.Get("pending"))
+		refusal()
+		b.SignIn(g.asks(), h.Admin)
+		b.Submit(map[string]string{"decision": "deny"})
+		refusal()
+		b.Open(g.asks()).Shows("Allow access?")
+		b.Submit(map[string]string{"decision": "allow"})
+		if b.FollowsTo("https://notes.example/cb?tenant=1&").Get("code") == "" {
+			t.Error("no code")
+		}
+		b.Open(g.asks("prompt", "consent")).Shows("Allow access?")
+		b.Submit(map[string]string{"decision": "deny"})
+		refusal()
+	})
+}
+
+// Each way in which a response travels to the client.
+func TestResponseModes(t *testing.T) {
+	h := housetest.Start(t, housetest.Options{})
+	g := invite(h, "https://notes.example/cb", nil)
+	b := h.Browser().For(t)
+	b.Allow(g.asks(), h.Admin)
+	for mode, prefix := range map[string]string{"": g.redirect + "?", "query": g.redirect + "?", "fragment": g.redirect + "#", "form_post": g.redirect} {
+		b.Open(g.asks("response_mode", mode))
+		if got := b.FollowsTo(prefix); !strings.HasPrefix(got.Get("code"), "thc_") || got.Get("state") != "a state" || mode == "form_post" && b.Left.RawQuery != "" {
+			t.Errorf("%s: %s with %v", mode, b.Left, got)
+		}
+	}
+	app := invite(h, "com.example.notes:/cb", nil)
+	b.Allow(app.asks(), h.Admin)
+	if b.FollowsTo("com.example.notes:/cb?").Get("code") == "" {
+		t.Error("an app hears nothing")
+	}
+}
+
+// Who has several accounts chooses, and may take another.
+func TestChoosingAnAccount(t *testing.T) {
+	housetest.Both(t, housetest.Options{}, func(t *testing.T, h *housetest.Harness) {
+		g := invite(h, "https://notes.example/cb", nil)
+		other := h.Person(h.Admin.Org, "other", "viewer")
+		b := h.Browser().For(t)
+		b.Allow(g.asks(), h.Admin)
+		h.Advance(time.Second)
+		b.Open(g.asks("prompt", "select_account")).Shows("Choose an account")
+		b.Submit(map[string]string{"account": "current"})
+		if b.FollowsTo(g.redirect).Get("code") == "" {
+			t.Error("going on as oneself gives no code")
+		}
+		b.Open(g.asks("prompt", "select_account")).Shows("Choose an account")
+		b.Open(b.Page.Links[0].String()).Shows("Sign in")
+		b.Submit(map[string]string{"email": other.Email, "password": other.Password}).Shows("Allow access?")
+		if b.Page.ID("user") != other.Email {
+			t.Errorf("who is asked: %s", b.Page)
+		}
+		b.Open(b.Page.Links[0].String()).Shows("Sign in") // Not you?
+		b.Submit(map[string]string{"email": h.Admin.Email, "password": h.Admin.Password})
+		if b.FollowsTo(g.redirect).Get("code") == "" {
+			t.Error("who allowed it before is asked again")
+		}
+	})
+}
+
+// A login page speaks of the lockout in words, and counts with the API's.
+func TestTheLoginPageTellsHowLongToWait(t *testing.T) {
+	housetest.Both(t, housetest.Options{}, func(t *testing.T, h *housetest.Harness) {
+		p := h.Person(h.Admin.Org, "forgetful", "viewer")
+		b := h.Browser().For(t)
+		b.Open("/login")
+		for range 4 {
+			b.Submit(map[string]string{"email": p.Email, "password": "a wrong password"}).Expect(http.StatusUnauthorized)
+			if b.Page.ID("problem") != "The e-mail or the password is wrong." || b.Page.Forms[0].Fields.Get("email") != p.Email || b.Page.Forms[0].Fields.Get("password") != "" {
+				t.Errorf("%s", b.Page)
+			}
+		}
+		h.Client().TryLogin(p.Email, "a wrong password").Expect(http.StatusUnauthorized, http.StatusLocked)
+		b.Submit(map[string]string{"email": p.Email, "password": p.Password}).Expect(http.StatusLocked)
+		if b.Page.Header.Get("Retry-After") != "60" || !strings.Contains(b.Page.ID("problem"), "60 seconds") {
+			t.Errorf("%v %s", b.Page.Header, b.Page)
+		}
+		h.Advance(61 * time.Second)
+		b.Submit(map[string]string{"email": p.Email, "password": p.Password}).Shows("You are signed in")
+		if c := b.Page.Trail[0].Cookie("th_device"); c == nil {
+			t.Error("the device is not remembered")
+		}
+		b.Submit(nil).Shows("Sign out?")
+		b.Submit(nil).Shows("You have been logged out")
+		b.Open("/login").Shows("Sign in")
+	})
+}
+
+// A page that was open for too long says so, and one of another browser tells nothing.
+func TestAPageThatWasOpenForTooLong(t *testing.T) {
+	h := housetest.Start(t, housetest.Options{})
+	g := invite(h, "https://notes.example/cb", nil)
+	b := h.Browser().For(t)
+	pending := b.Open(g.asks()).Forms[0].Fields.Get("pending")
+	h.Browser().For(t).Open("/login?pending=" + pending).Shows("Error").Expect(http.StatusForbidden)
+	h.Advance(31 * time.Minute)
+	b.Submit(map[string]string{"email": h.Admin.Email, "password": h.Admin.Password}).Shows("Error")
+	if b.Page.ID("code") != "expired" || b.Left != nil {
+		t.Errorf("%s", b.Page)
+	}
+	for _, path := range []string{"/consent", "/consent?pending=x", "/login?pending=x", "/oauth2/authorize?pending=x"} {
+		b.Open(path).Shows("Error").Expect(http.StatusForbidden, http.StatusBadRequest)
+	}
 }
