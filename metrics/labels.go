@@ -30,7 +30,7 @@ var (
 	loginMethods   = closed{"password", "reauthentication"}
 	loginResults   = closed{"success", "failure", "refused"}
 	lockoutScopes  = closed{"device", "pair", "pool", "source"}
-	grants         = closed{"password", "refresh_token", "client_credentials"}
+	grants         = closed{"password", "refresh_token", "client_credentials", "authorization_code"}
 	tokenKinds     = closed{"access_token", "refresh_token"}
 	credentials    = closed{"access_token", "api_key"}
 	verifications  = closed{"ok", "invalid", "expired", "missing_org", "revoked", "unavailable"}

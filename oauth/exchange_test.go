@@ -218,6 +218,8 @@ func TestCostOfAnExchange(t *testing.T) {
 	in, err := w.login(apiClient, attempt{email: "bob@example.com", password: rightPassword})
 	must(t, err)
 	w.clock.advance(time.Hour)
+	v := w.visitor("grace@example.com", nil).login("grace@example.com")
+	code := v.allow(nil)
 	wrong := func(email string) func() error {
 		return func() error { return refusedAs(fault.InvalidCredentials, w.wrongLogins(1, attempt{email: email})) }
 	}
@@ -240,6 +242,8 @@ func TestCostOfAnExchange(t *testing.T) {
 		}},
 		// family · compare-and-swap, event · standing
 		{"refresh", "query raw create commit row", func() error { _, err := w.refresh(in.Refresh); return err }},
+		// code · standing · compare-and-swap, is the user active, the client, the browser logged in, session, event
+		{"code", "query row raw query query query create create commit", func() error { _, err := v.redeem(code, nil); return err }},
 	} {
 		w.trail = nil
 		must(t, tt.do())

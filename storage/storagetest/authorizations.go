@@ -137,9 +137,8 @@ func consents(t *testing.T, f *fixture) {
 			t.Fatal(err)
 		}
 	}
-	later := f.now.Add(time.Hour)
 	first := oauth.Consent{User: "user_1", Client: a.ID, Scopes: oauth.Scopes{"openid"}, GrantedAt: f.now, UpdatedAt: f.now}
-	more := oauth.Consent{User: "user_1", Client: a.ID, Scopes: oauth.Scopes{"openid", "agents:read"}, GrantedAt: f.now, UpdatedAt: later}
+	more := oauth.Consent{User: "user_1", Client: a.ID, Scopes: oauth.Scopes{"openid", "agents:read"}, GrantedAt: f.now, UpdatedAt: f.now.Add(time.Hour)}
 	second := oauth.Consent{User: "user_1", Client: b.ID, Scopes: oauth.Scopes{"email"}, GrantedAt: f.now, UpdatedAt: f.now}
 	foreign := oauth.Consent{User: "user_2", Client: a.ID, Scopes: oauth.Scopes{"email"}, GrantedAt: f.now, UpdatedAt: f.now}
 	put(first, second, foreign)
@@ -157,7 +156,7 @@ func consents(t *testing.T, f *fixture) {
 	used, unused, others := codeOf(a, "1", f.now), codeOf(a, "2", f.now), codeOf(a, "3", f.now)
 	others.User = "user_2"
 	f.insertCodes(t, used, unused, others)
-	f.useCode(t, used, "sess_1", later)
+	f.useCode(t, used, "sess_1", f.now.Add(time.Hour))
 	withdraw := func() error {
 		return store.InAuthorizationTx(t.Context(), func(tx oauth.AuthorizationTx) error { return tx.DeleteConsent("user_1", a.ID) })
 	}
