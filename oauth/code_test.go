@@ -230,7 +230,9 @@ func TestCodesAreRandom(t *testing.T) {
 // was used or not.
 func TestNoCredentialIsInTheDatabase(t *testing.T) {
 	dir := t.TempDir()
-	w := open(t, func(o gormstore.Options) (*gormstore.DB, error) { return gormstore.OpenSQLite(filepath.Join(dir, "tokenhouse.db"), o) }, newClock())
+	w := open(t, func(o gormstore.Options) (*gormstore.DB, error) {
+		return gormstore.OpenSQLite(filepath.Join(dir, "tokenhouse.db"), o)
+	}, newClock())
 	v := w.visitor("ada@example.com", nil).login("ada@example.com")
 	unused, code := v.allow(nil), v.allow(nil)
 	ask := v.asked(oauth.Params{"prompt": "consent"})
