@@ -25,32 +25,31 @@ func TestTheWebGuide(t *testing.T) {
 	s := c.follow("README.md", "web.md")
 	s.until("^Open http://")
 	home := "http://" + c.web + "/"
-	w := chromium(t)
-	w.open(home)
-	w.click("#login")
-	w.signIn()
-	w.arrives(home)
-	w.reads("#who", adaEmail)
-	w.click("#account")
-	w.reads("#claims", "Ada Lovelace")
-	w.open(home)
-	w.click("#logout")
-	w.arrives(home)
-	w.reads("#login", "Sign in")
+	w := opens(t, home)
+	w.Click("#login")
+	w.signsIn()
+	w.Arrives(home)
+	w.Reads("#who", adaEmail)
+	w.Click("#account")
+	w.Reads("#claims", "Ada Lovelace")
+	w.Go(home)
+	w.Click("#logout")
+	w.Arrives(home)
+	w.Reads("#login", "Sign in")
 
 	// The session at tokenhouse is over too: the password is asked for again, the consent is not.
-	w.click("#login")
-	w.logIn()
-	w.arrives(home)
-	w.reads("#who", adaEmail)
+	w.Click("#login")
+	w.logsIn()
+	w.Arrives(home)
+	w.Reads("#who", adaEmail)
 
 	// Signing out elsewhere reaches the application by the back channel.
-	w.open("http://" + c.house + "/oauth2/logout")
-	w.click("button[type=submit]")
-	w.reads("h1", "You have been logged out")
+	w.Go("http://" + c.house + "/oauth2/logout")
+	w.Click("button[type=submit]")
+	w.Reads("h1", "You have been logged out")
 	c.eventually("the application forgets the visit", func() bool {
-		w.open(home)
-		return w.has("#login")
+		w.Go(home)
+		return w.Has("#login")
 	})
 }
 
@@ -58,10 +57,9 @@ func TestTheWebGuide(t *testing.T) {
 func TestTheCommandLineGuide(t *testing.T) {
 	c := newClone(t)
 	s := c.follow("README.md", "cli.md")
-	w := chromium(t)
-	w.open(s.until(`^http://.*/oauth2/authorize\?`))
-	w.signIn()
-	w.reads("#done", "go back to the terminal")
+	w := opens(t, s.until(`^http://.*/oauth2/authorize\?`))
+	w.signsIn()
+	w.Reads("#done", "go back to the terminal")
 	s.until("^Signed in")
 	s.until("^" + adaEmail)
 	s.until("^Signed out")
@@ -77,12 +75,11 @@ func TestTheSinglePageGuide(t *testing.T) {
 	s := c.follow("README.md", "spa.md")
 	s.until("^Open http://")
 	home := "http://" + c.page + "/"
-	w := chromium(t)
-	w.open(home)
-	w.click("#login")
-	w.signIn()
-	w.arrives(home)
-	w.reads("#state", "Signed in as "+adaEmail)
+	w := opens(t, home)
+	w.Click("#login")
+	w.signsIn()
+	w.Arrives(home)
+	w.Reads("#state", "Signed in as "+adaEmail)
 
 	// by itself
 	before := w.stored("access_token")
@@ -90,23 +87,23 @@ func TestTheSinglePageGuide(t *testing.T) {
 
 	// with the refresh token
 	before = w.stored("access_token")
-	w.click("#refresh")
+	w.Click("#refresh")
 	c.eventually("the page has another access token", func() bool { return w.stored("access_token") != before })
-	w.click("#call")
-	w.reads("#answer", "Ada Lovelace")
+	w.Click("#call")
+	w.Reads("#answer", "Ada Lovelace")
 
 	// in a hidden frame
 	before = w.stored("access_token")
-	w.click("#frame")
+	w.Click("#frame")
 	c.eventually("the frame brings another access token", func() bool { return w.stored("access_token") != before && w.stored("refresh_token") != "" })
-	w.click("#call")
-	w.reads("#answer", "Ada Lovelace")
-	w.reads("#error", "")
+	w.Click("#call")
+	w.Reads("#answer", "Ada Lovelace")
+	w.Reads("#error", "")
 
 	last := w.stored("access_token")
-	w.click("#logout")
-	w.arrives(home)
-	w.reads("#state", "Nobody is signed in")
+	w.Click("#logout")
+	w.Arrives(home)
+	w.Reads("#state", "Nobody is signed in")
 	if status := c.userinfo(last); status != 401 {
 		t.Errorf("after the logout the access token is answered %d", status)
 	}
