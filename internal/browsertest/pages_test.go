@@ -148,3 +148,72 @@ func TestChromiumSignsIn(t *testing.T) {
 		})
 	}
 }
+
+// By the keyboard alone, as people do who use no mouse: the focus is where one
+// types first, and every step is in reach.
+func TestChromiumByKeyboard(t *testing.T) {
+	h := housetest.Start(t, housetest.Options{})
+	s := build(t, h, nil)
+	w := browsertest.Open(t, browsertest.Look{})
+	w.Go(s.asks())
+	w.Reads("h1", "Sign in")
+	w.Focused("#email")
+	w.Press(h.Admin.Email + "\t" + "a wrong password" + "\r")
+	w.Reads("#problem[role=alert]", "The e-mail or the password is wrong.")
+	w.Focused("#password") // the e-mail is still there
+	w.Press(h.Admin.Password + "\r")
+	w.Reads("h1", "Allow access?")
+	for range 10 {
+		if w.Press("\t"); browsertest.Eval[string](w, "document.activeElement.value ?? ''") == "deny" {
+			break
+		}
+	}
+	w.Press("\r")
+	w.Arrives(s.url + "/inside")
+	if got := hear(t, s); got.Get("error") != "access_denied" || got.Get("state") != "a state" {
+		t.Errorf("the application hears %v", got)
+	}
+}
+
+// SEC-OAU-09, SEC-WEB-11: an error stays with us, and no other site shows our
+// pages inside of its own.
+func TestChromiumFramesNothing(t *testing.T) {
+	h := housetest.Start(t, housetest.Options{})
+	s := build(t, h, nil)
+	framing := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "text/html")
+		for _, path := range []string{"/login", s.asks(), "/oauth2/authorize?client_id=nobody", "/oauth2/logout"} {
+			_, _ = rw.Write([]byte(`<iframe src="` + h.Config.Issuer + strings.TrimPrefix(path, h.Config.Issuer) + `"></iframe>`)) // the test reads on
+		}
+	}))
+	t.Cleanup(framing.Close)
+	w := browsertest.Open(t, browsertest.Look{})
+	w.Go(h.Config.Issuer + "/oauth2/authorize?client_id=nobody&redirect_uri=" + url.QueryEscape(s.url+"/cb"))
+	w.Reads("h1", "Error")
+	w.Reads("#code", "invalid_client")
+	w.Arrives(h.Config.Issuer + "/oauth2/authorize")
+	w.Go(framing.URL)
+	w.Arrives(framing.URL)
+	if refused := w.Complaints("frame-ancestors"); len(refused) < 4 {
+		t.Errorf("frames were shown: %q", refused)
+	}
+}
+
+// SEC-OAU-59: a response in a form is text, whatever is in it.
+func TestChromiumRunsNothingOfAResponse(t *testing.T) {
+	h := housetest.Start(t, housetest.Options{})
+	s := build(t, h, map[string]any{"name": `</title><script>document.title='owned'</script>`})
+	const evil = `"><script>document.title='owned'</script><img src=x onerror="document.title='owned'">`
+	w := browsertest.Open(t, browsertest.Look{})
+	w.Go(s.asks("response_mode", "form_post", "state", evil, "login_hint", evil))
+	signIn(w, h)
+	w.Reads("#client", "</title><script>")
+	if browsertest.Eval[string](w, "document.title") == "owned" {
+		t.Error("the name of an application runs")
+	}
+	w.Click("button[name=decision][value=allow]")
+	w.Arrives(s.url + "/inside")
+	if got := hear(t, s); got.Get("state") != evil || got.Get("code") == "" {
+		t.Errorf("the application hears %v", got)
+	}
+}

@@ -178,6 +178,12 @@ func (w *Window) Arrives(prefix string) {
 	until(w, "wait for "+prefix, `location.href.startsWith(`+quote(prefix)+`) && document.readyState === 'complete'`)
 }
 
+// Focused waits until an element has the focus.
+func (w *Window) Focused(css string) {
+	w.t.Helper()
+	until(w, "wait for the focus on "+css, `document.activeElement !== null && document.activeElement.matches(`+quote(css)+`)`)
+}
+
 // Has reports whether the page has such an element.
 func (w *Window) Has(css string) bool {
 	w.t.Helper()
