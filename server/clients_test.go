@@ -1,7 +1,9 @@
 package server_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -57,6 +59,50 @@ func TestAClientFromRegistrationToDeletion(t *testing.T) {
 		if !strings.Contains(string(events.body), `"`+name+`"`) {
 			t.Errorf("%s is not recorded", name)
 		}
+	}
+}
+
+// What is said of a client comes back, a change changes what it names, and what
+// is wrong is named. SEC-WEB-13: no address of its own runs as a script.
+func TestTheSettingsOfAClient(t *testing.T) {
+	g := start(t)
+	admin := g.admin()
+	const app = `{"name":"app","grants":["authorization_code","refresh_token"],"redirect_uris":["https://a.example/cb"],"pkce":"optional","skip_consent":true,
+		"resources":["https://api.example/v1"],"application_type":"web","subject_type":"pairwise","id_token_signed_response_alg":"ES256","default_max_age":60,
+		"logo_uri":"https://a.example/l","contacts":["a@a.example"],"frontchannel_logout_uri":"https://a.example/f","frontchannel_logout_session_required":true,
+		"backchannel_logout_uri":"https://a.example/b","backchannel_logout_session_required":true,"post_logout_redirect_uris":["https://a.example/bye"]}`
+	var said map[string]any
+	if err := json.Unmarshal([]byte(app), &said); err != nil {
+		t.Fatal(err)
+	}
+	id, _ := g.createClient(admin, app)
+	got := func() answer { return g.want(g.do("GET", "/api/v1/clients/"+id, "", bearer(admin)...), 200) }
+	for name, want := range said {
+		if v := got().json[name]; !reflect.DeepEqual(v, want) {
+			t.Errorf("%s is %v, want %v", name, v, want)
+		}
+	}
+	change := func(body string) answer { return g.do("PATCH", "/api/v1/clients/"+id, body, bearer(admin)...) }
+	g.want(change(`{"pkce":"required","default_max_age":-1,"logo_uri":"","resources":[],"subject_type":"public"}`), 200)
+	now := got().json
+	if now["pkce"] != "required" || now["default_max_age"] != nil || now["logo_uri"] != nil || fmt.Sprint(now["resources"]) != "[]" || now["subject_type"] != "public" ||
+		now["skip_consent"] != true || now["id_token_signed_response_alg"] != "ES256" || now["backchannel_logout_uri"] != "https://a.example/b" {
+		t.Errorf("%v", now)
+	}
+	for body, field := range map[string]string{
+		`{"pkce":"never"}`: "pkce", `{"open_to":"nobody"}`: "open_to", `{"subject_type":"x"}`: "subject_type", `{"resources":["https://api.example/#x"]}`: "resources[0]",
+		`{"resources":["api"]}`: "resources[0]", `{"logo_uri":"javascript:alert(1)"}`: "logo_uri", `{"tos_uri":"javascript:alert(1)"}`: "tos_uri", `{"policy_uri":"data:x"}`: "policy_uri",
+		`{"client_uri":"http://a.example"}`: "client_uri", `{"frontchannel_logout_uri":"https://b.example/f"}`: "frontchannel_logout_uri", `{"id_token_signed_response_alg":"none"}`: "id_token_signed_response_alg",
+		`{"userinfo_signed_response_alg":"HS256"}`: "userinfo_signed_response_alg", `{"request_object_signing_alg":"RS256"}`: "request_object_signing_alg",
+		`{"redirect_uris":["com.example.app:/cb"]}`: "redirect_uris[0]", `{"default_acr_values":["a b"]}`: "default_acr_values[0]", `{"token_endpoint_auth_signing_alg":"RS256"}`: "token_endpoint_auth_signing_alg",
+	} {
+		a := change(body)
+		if a.status != 422 || !strings.Contains(string(a.body), `"`+field+`"`) {
+			t.Errorf("%s: %d %s", body, a.status, a.body)
+		}
+	}
+	if after := got().json; !reflect.DeepEqual(after, now) {
+		t.Errorf("a refusal changed it: %v", after)
 	}
 }
 
