@@ -14,6 +14,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/tokenhouse/tokenhouse/internal/ident"
+	"github.com/tokenhouse/tokenhouse/keys/signing"
 )
 
 var noon = time.Date(2030, 1, 31, 12, 0, 0, 0, time.UTC)
@@ -30,7 +31,8 @@ func bare(t testing.TB, conf Config) (*Server, *bytes.Buffer) {
 	}
 	s := &Server{
 		Config: conf, Now: func() time.Time { return noon }, Random: rand.Reader,
-		Log: slog.New(slog.NewJSONHandler(&log, nil)), Cursors: testKeys{1: []byte("0123456789abcdef0123456789abcdef")},
+		Services: Services{Ring: &signing.Ring{}}, // the metadata name its algorithms
+		Log:      slog.New(slog.NewJSONHandler(&log, nil)), Cursors: testKeys{1: []byte("0123456789abcdef0123456789abcdef")},
 	}
 	return s, &log
 }
