@@ -40,7 +40,9 @@ var strict = sync.OnceValues(func() (routers.Router, error) {
 		return nil, err
 	}
 	openapi3filter.RegisterBodyDecoder("application/revocations+jwt", plainText)
-	openapi3filter.RegisterBodyDecoder("text/html", plainText)
+	for _, kind := range []string{"text/html", "text/css", "text/javascript"} {
+		openapi3filter.RegisterBodyDecoder(kind, plainText)
+	}
 	return legacy.NewRouter(doc)
 })
 
