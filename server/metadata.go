@@ -94,7 +94,7 @@ func (s *Server) metadata() metadata {
 			confidential = append(confidential, string(m))
 		}
 	}
-	proofs, signs := oauth.AssertionAlgorithms(), s.Services.Ring.SignsWith()
+	proofs, signs := oauth.AssertionAlgorithms(), s.Config.Algorithms
 	out := metadata{
 		Issuer: s.Config.Issuer, Documentation: at("/docs"),
 		keyMetadata: keyMetadata{JWKSURI: at("/.well-known/jwks.json"), Revocations: at("/.well-known/revocations")},

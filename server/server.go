@@ -31,6 +31,7 @@ type Config struct {
 	RefreshTTL     time.Duration  // Max-Age of the refresh cookie: 7 days by default
 	APIKeyPrefix   string         // tells an API key from a token in the Authorization header
 	Registration   bool           // whether strangers may register
+	Algorithms     []string       // what we sign with
 }
 
 // Services are the domain, as the handlers use it.

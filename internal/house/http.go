@@ -49,6 +49,7 @@ func (h *House) buildServer(context.Context) error {
 			Issuer: h.conf.Issuer, TrustedProxies: h.conf.HTTP.TrustedProxies, CORSOrigins: h.conf.HTTP.CORSOrigins,
 			AccessTTL: h.conf.Tokens.AccessTTL, RefreshTTL: h.conf.Tokens.RefreshIdle,
 			APIKeyPrefix: h.conf.APIKeys.Prefix, Registration: h.conf.Accounts.Registration == RegistrationOpen,
+			Algorithms: h.Ring.SignsWith(),
 		},
 		Services: server.Services{
 			People: h.People, Logins: h.Logins, Directory: h.Directory, Sessions: h.Sessions, APIKeys: h.APIKeys,
