@@ -2,10 +2,13 @@ package server_test
 
 import (
 	"context"
+	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/tokenhouse/tokenhouse/internal/house"
 )
 
 // SEC-WEB-11 SEC-WEB-12 SEC-WEB-13: the page that people see is framed by
@@ -41,5 +44,63 @@ func TestTheSetUpPage(t *testing.T) {
 		if strings.Contains(policy, "unsafe") || strings.Contains(policy, "*") || a.header.Get("X-Frame-Options") != "DENY" || a.header.Get("Cache-Control") != "no-store" {
 			t.Errorf("%d: %v", a.status, a.header)
 		}
+	}
+}
+
+// SEC-WEB-10: over https the cookies of pages have names that no sibling and no
+// cleartext page can plant, and are taken away as they were set.
+func TestCookiesOfPagesOverHTTPS(t *testing.T) {
+	g := start(t, func(c *house.Config) {
+		c.Issuer, c.HTTP.TrustedProxies = "https://login.example.com", loopback
+	})
+	secure := []string{"X-Forwarded-Proto", "https"}
+	shown := g.want(g.do("GET", "/login", "", secure...), 200)
+	name := shown.cookie("__Host-th_browser")
+	token := regexp.MustCompile(`name="form_token" value="([^"]+)"`).FindSubmatch(shown.body)
+	if name == nil || token == nil {
+		t.Fatalf("%v %s", shown.header, shown.body)
+	}
+	form := url.Values{"form_token": {string(token[1])}, "email": {adminEmail}, "password": {adminPassword}}.Encode()
+	by := append(secure, "Cookie", "__Host-th_browser="+name.Value, "Content-Type", "application/x-www-form-urlencoded", "Origin", "https://login.example.com")
+	in := g.want(g.do("POST", "/login", form, by...), 303)
+	if to := in.header.Get("Location"); to != "/login" {
+		t.Errorf("on to %q", to)
+	}
+	set := in.cookie("__Host-th_session")
+	gone := g.want(g.do("GET", "/login", "", append(secure, "Cookie", "__Host-th_session=deadbeef")...), 200).cookie("__Host-th_session")
+	for what, c := range map[string]*http.Cookie{"browser": name, "session": set, "session taken away": gone} {
+		if c == nil || !c.Secure || !c.HttpOnly || c.Path != "/" || c.Domain != "" || c.SameSite != http.SameSiteLaxMode {
+			t.Errorf("%s: %v", what, c)
+		}
+	}
+	if gone == nil || gone.MaxAge >= 0 || set.MaxAge <= 0 {
+		t.Errorf("set %v, taken away %v", set, gone)
+	}
+	device := in.cookie("__Secure-th_device")
+	if device == nil || !device.Secure || !device.HttpOnly {
+		t.Errorf("device %v", device)
+	}
+	// SEC-WEB-03: the cookie holds nothing that could be guessed from another.
+	again := g.want(g.do("POST", "/login", form, by...), 303).cookie("__Host-th_session")
+	if again == nil || again.Value == set.Value || len(again.Value) < 40 {
+		t.Errorf("%v after %v", again, set)
+	}
+}
+
+// A cookie that names the browser is ours or none.
+func TestAPlantedBrowserNameCountsAsNone(t *testing.T) {
+	g := start(t)
+	for _, planted := range []string{"", "x", "AAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAA!", strings.Repeat("A", 4000)} {
+		c := g.want(g.do("GET", "/login", "", "Cookie", "th_browser="+planted), 200).cookie("th_browser")
+		if c == nil || c.Value == planted || len(c.Value) != 22 {
+			t.Errorf("%.30q: %v", planted, c)
+		}
+	}
+	first := g.do("GET", "/login", "").cookie("th_browser")
+	if c := g.want(g.do("GET", "/login", "", "Cookie", "th_browser="+first.Value), 200).cookie("th_browser"); c != nil {
+		t.Errorf("%v is replaced by %v", first, c)
+	}
+	if a := g.do("GET", "/login", "", "Cookie", "th_browser="+first.Value+"; th_browser=AAAAAAAAAAAAAAAAAAAAAA"); a.status != 400 || !strings.Contains(string(a.body), "<h1>Error</h1>") {
+		t.Errorf("two names: %d %s", a.status, a.body)
 	}
 }
