@@ -385,6 +385,29 @@ func TestReplicasMigrateTogether(t *testing.T) {
 	wg.Wait()
 }
 
+// A command that is run while a server starts for the first time finds a
+// database that is half there.
+func TestProcessesMigrateAFileTogether(t *testing.T) {
+	for range 3 {
+		path := filepath.Join(t.TempDir(), "together.db")
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				db, err := OpenSQLite(path, Options{OnCommit: func([]audit.Event, []changes.Change) {}, Random: rand.Reader})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer db.Close()
+				if err := db.Migrate(context.Background()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+}
+
 func TestMigrationsHaveTwins(t *testing.T) {
 	names := func(dialect string) string {
 		t.Helper()

@@ -30,20 +30,31 @@ type Migration struct {
 // ErrNewerSchema is a database that a later release has migrated.
 var ErrNewerSchema = errors.New("the database was migrated by a newer release of tokenhouse; run that release or a later one")
 
-// Migrate applies the migrations that are missing, one replica at a time.
-// Files are never edited once released and never go down: recovery is a restore.
+// Migrate applies the migrations that are missing, one replica at a time; on
+// SQLite, where a command may open the database beside a server that starts, one
+// migration at a time. Files are never edited once released and never go down:
+// recovery is a restore.
 func (db *DB) Migrate(ctx context.Context) error {
 	p, err := db.target.provider()
 	if err != nil {
 		return err
 	}
-	if err := refuseNewer(ctx, p); err != nil {
-		return err
+	last := int64(-1)
+	for {
+		current, err := versionOf(ctx, p)
+		if err == nil {
+			_, err = p.Up(ctx)
+		}
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, ErrNewerSchema):
+			return err
+		case db.target.dialect != "sqlite" || current <= last:
+			return fmt.Errorf("migrate: %w", err)
+		}
+		last = current // somebody else was faster; whatever is wrong with a migration itself shows at the next try
 	}
-	if _, err := p.Up(ctx); err != nil {
-		return fmt.Errorf("migrate: %w", err)
-	}
-	return nil
 }
 
 // Migrations lists every migration this release knows and whether it is applied.
@@ -81,13 +92,14 @@ func (t migrationTarget) provider() (*goose.Provider, error) {
 	return goose.NewProvider(dialect, t.db, files, options...)
 }
 
-func refuseNewer(ctx context.Context, p *goose.Provider) error {
+// versionOf is the version of the schema.
+func versionOf(ctx context.Context, p *goose.Provider) (int64, error) {
 	current, target, err := p.GetVersions(ctx)
 	if err != nil {
-		return fmt.Errorf("read schema version: %w", err)
+		return current, fmt.Errorf("read schema version: %w", err)
 	}
 	if current > target {
-		return ErrNewerSchema
+		return current, ErrNewerSchema
 	}
-	return nil
+	return current, nil
 }
