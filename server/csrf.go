@@ -32,6 +32,11 @@ func originsOf(issuer *url.URL, listed []string) (origins, error) {
 // answers there changes nothing by itself.
 var forOtherSites = []string{authorizePath, logoutPath}
 
+// ownPages are for people to look at. A page of a listed origin may use the API
+// for whoever is signed in, but neither read our pages nor answer them: there it
+// is people who say what they allow.
+var ownPages = []string{authorizePath, loginPage, consentPage, logoutPath, confirmPath}
+
 // lists reports whether a page of that origin may read our answers.
 func (o origins) lists(origin string) bool { return slices.Contains(o.listed, origin) }
 
@@ -61,6 +66,9 @@ func (o origins) judge(r *http.Request) error {
 	from := r.Header.Get("Origin")
 	if from == "" {
 		return o.judgeReferer(r)
+	}
+	if from != o.own && o.lists(from) && slices.Contains(ownPages, r.URL.Path) {
+		return fault.CrossOrigin
 	}
 	if r.Header.Get("Sec-Fetch-Site") == "" && o.https && from != o.own && !o.lists(from) {
 		return fault.CrossOrigin

@@ -104,3 +104,27 @@ func TestAPlantedBrowserNameCountsAsNone(t *testing.T) {
 		t.Errorf("two names: %d %s", a.status, a.body)
 	}
 }
+
+// A listed origin uses the API with a browser's cookies, and still reads no page
+// of ours and answers none.
+func TestAListedOriginAnswersNoPage(t *testing.T) {
+	const listed = "https://app.example.com"
+	g := start(t, func(c *house.Config) { c.HTTP.CORSOrigins = []string{listed} })
+	if a := g.do("GET", "/api/v1/me", "", "Origin", listed); a.header.Get("Access-Control-Allow-Origin") != listed {
+		t.Fatalf("%v", a.header)
+	}
+	for _, path := range []string{"/oauth2/authorize", "/login", "/consent", "/oauth2/logout", "/oauth2/logout/confirm"} {
+		for _, method := range []string{"GET", "OPTIONS"} {
+			a := g.do(method, path, "", "Origin", listed, "Access-Control-Request-Method", "POST")
+			if a.header.Get("Access-Control-Allow-Origin") != "" || a.header.Get("Access-Control-Allow-Credentials") != "" {
+				t.Errorf("%s %s: %v", method, path, a.header)
+			}
+		}
+	}
+	for _, path := range []string{"/login", "/consent", "/oauth2/logout/confirm"} {
+		a := g.do("POST", path, "decision=allow", "Content-Type", "application/x-www-form-urlencoded", "Origin", listed, "Sec-Fetch-Site", "same-site")
+		if a.status != 403 || a.text("code") != "CROSS_ORIGIN" {
+			t.Errorf("POST %s: %d %s", path, a.status, a.body)
+		}
+	}
+}
