@@ -8,6 +8,7 @@ import (
 
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
+	"github.com/tokenhouse/tokenhouse/internal/secret"
 	"github.com/tokenhouse/tokenhouse/oauth"
 )
 
@@ -242,7 +243,9 @@ func TestConsentIsWithdrawn(t *testing.T) {
 		v := w.visitor("ada@example.com", nil).login("ada@example.com")
 		in, err := v.redeem(v.allow(oauth.Params{"scope": "openid offline_access"}), nil)
 		must(t, err)
-		unused := v.allow(nil)
+		unused, late := v.allow(nil), v.allow(nil)
+		kept, err := w.db.Authorizations().Code(t.Context(), secret.Sum("authorization-code|"+late))
+		must(t, err)
 		consents := &oauth.Consents{Store: w.db.Authorizations(), Clients: w.registry, Sessions: w.Sessions, Now: w.clock.now}
 		caller := w.caller(v.user())
 		if list, err := consents.List(t.Context(), caller); err != nil || len(list) != 1 || list[0].ClientName != "App" {
@@ -261,6 +264,11 @@ func TestConsentIsWithdrawn(t *testing.T) {
 		}
 		if _, err := v.redeem(unused, nil); !errors.Is(err, fault.InvalidToken) {
 			t.Errorf("redeem what was given before: %v", err)
+		}
+		// A code that was being made while the consent was withdrawn.
+		must(t, w.db.Authorizations().InAuthorizationTx(t.Context(), func(tx oauth.AuthorizationTx) error { return tx.InsertCode(kept) }))
+		if _, err := v.redeem(late, nil); !errors.Is(err, fault.InvalidToken) {
+			t.Errorf("redeem what was given meanwhile: %v", err)
 		}
 		if ask := v.asked(nil); ask.Asked != oauth.AskConsent {
 			t.Errorf("asked %+v", ask)

@@ -78,6 +78,9 @@ type AuthorizationTx interface {
 
 // CodeTx redeems codes, in the transaction that opens their family.
 type CodeTx interface {
+	// HoldConsent reports whether the user allows the client anything, and if so
+	// keeps it that way until the commit. It is asked before UseCode.
+	HoldConsent(user ident.UserID, client ident.ClientID) (bool, error)
 	// UseCode marks a code as used for the family, in one compare-and-swap, and
 	// keeps it known until then. It reports false where somebody was first.
 	UseCode(digest []byte, family ident.SessionID, at, until time.Time) (bool, error)

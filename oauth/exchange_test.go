@@ -242,8 +242,8 @@ func TestCostOfAnExchange(t *testing.T) {
 		}},
 		// family · compare-and-swap, event · standing
 		{"refresh", "query raw create commit row", func() error { _, err := w.refresh(in.Refresh); return err }},
-		// code · standing · compare-and-swap, is the user active, the client, the browser logged in, session, event
-		{"code", "query row raw query query query create create commit", func() error { _, err := v.redeem(code, nil); return err }},
+		// code · standing · the consent, compare-and-swap, is the user active, the client, the browser logged in, session, event
+		{"code", "query row query raw query query query create create commit", func() error { _, err := v.redeem(code, nil); return err }},
 	} {
 		w.trail = nil
 		must(t, tt.do())

@@ -80,6 +80,9 @@ func (d *redemption) record(ctx context.Context) (earned, error) {
 	var refresh secret.Plain
 	var first bool
 	err := d.p.Store.InExchangeTx(ctx, func(tx Tx) (err error) {
+		if err := d.allowed(tx); err != nil {
+			return err
+		}
 		if first, err = tx.UseCode(d.code.Digest, d.earned.session, now, now.Add(usedCodeKept)); err != nil || !first {
 			return err
 		}
@@ -97,8 +100,8 @@ func (d *redemption) record(ctx context.Context) (earned, error) {
 	switch {
 	case errors.Is(err, fault.AccountDisabled):
 		return earned{}, d.refuse(ctx, accounts.ReasonUserDisabled)
-	case errors.Is(err, fault.InvalidToken): // the browser session ended meanwhile
-		return earned{}, invalidGrant("session_ended")
+	case errors.Is(err, fault.InvalidToken): // the browser session, or the consent, ended meanwhile
+		return earned{}, invalidGrant("ended")
 	case err != nil:
 		return earned{}, err
 	case !first:
@@ -109,6 +112,19 @@ func (d *redemption) record(ctx context.Context) (earned, error) {
 		e.refreshExpires = d.p.Sessions.ExpiryOf(family)
 	}
 	return e, nil
+}
+
+// allowed holds that the user still allows the client what they were asked
+// for: a consent may be withdrawn in the very moment in which its code is made.
+func (d *redemption) allowed(tx CodeTx) error {
+	if d.client.Registered.Settings.SkipConsent {
+		return nil
+	}
+	stands, err := tx.HoldConsent(d.code.User, d.client.ID)
+	if err == nil && !stands {
+		err = invalidGrant("consent_withdrawn")
+	}
+	return err
 }
 
 func (d *redemption) opening() (tokens.Opening, error) {

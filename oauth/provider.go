@@ -109,7 +109,7 @@ type Provider struct {
 //   - a login while locked: 1 read, and 1 statement in 1 commit;
 //   - a refresh that rotates: 1 read, 2 statements in 1 commit (1 of them the
 //     event, once an hour for each session), and the standing;
-//   - a code: 1 read, the standing, and 6 statements in the commit that is the
+//   - a code: 1 read, the standing, and 7 statements in the commit that is the
 //     session;
 //   - a client's own token: nothing, once the client is in memory.
 func (p *Provider) Exchange(ctx context.Context, typ string, c Client, r Request) (Response, error) {

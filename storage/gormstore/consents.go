@@ -60,6 +60,13 @@ func (t *tx) PutConsent(c oauth.Consent) error {
 	return unavailable(t.g.Clauses(again).Create(&r).Error)
 }
 
+func (t *tx) HoldConsent(user ident.UserID, client ident.ClientID) (bool, error) {
+	var found []string
+	err := t.g.Model(&consentRow{}).Clauses(clause.Locking{Strength: "SHARE"}).
+		Where("user_id = ? AND client_id = ?", string(user), string(client)).Pluck("client_id", &found).Error
+	return len(found) > 0, unavailable(err)
+}
+
 func (t *tx) DeleteConsent(user ident.UserID, client ident.ClientID) error {
 	done := t.g.Where("user_id = ? AND client_id = ?", string(user), string(client)).Delete(&consentRow{})
 	if done.Error == nil && done.RowsAffected == 0 {

@@ -54,6 +54,31 @@ func (f *fixture) useCode(t *testing.T, c oauth.Code, family ident.SessionID, un
 	return first
 }
 
+func (f *fixture) putConsents(t *testing.T, cs ...oauth.Consent) {
+	t.Helper()
+	err := f.Authorizations().InAuthorizationTx(t.Context(), func(tx oauth.AuthorizationTx) (err error) {
+		for _, c := range cs {
+			err = errors.Join(err, tx.PutConsent(c))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (f *fixture) holdsConsent(t *testing.T, user ident.UserID, client ident.ClientID) (stands bool) {
+	t.Helper()
+	err := f.Exchanges().InExchangeTx(t.Context(), func(tx oauth.Tx) (err error) {
+		stands, err = tx.HoldConsent(user, client)
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	return stands
+}
+
 // authorizationCodes: each is found by its digest, used once whoever is first of
 // many, and forgotten in its time; with its client it is gone at once.
 func authorizationCodes(t *testing.T, f *fixture) {
@@ -125,24 +150,12 @@ func consents(t *testing.T, f *fixture) {
 	a, b := bareClient("org_1", f.now), bareClient("org_1", f.now.Add(time.Millisecond))
 	insertClients(t, f, a, b)
 	store := f.Authorizations()
-	put := func(cs ...oauth.Consent) {
-		t.Helper()
-		err := store.InAuthorizationTx(t.Context(), func(tx oauth.AuthorizationTx) (err error) {
-			for _, c := range cs {
-				err = errors.Join(err, tx.PutConsent(c))
-			}
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
 	first := oauth.Consent{User: "user_1", Client: a.ID, Scopes: oauth.Scopes{"openid"}, GrantedAt: f.now, UpdatedAt: f.now}
 	more := oauth.Consent{User: "user_1", Client: a.ID, Scopes: oauth.Scopes{"openid", "agents:read"}, GrantedAt: f.now, UpdatedAt: f.now.Add(time.Hour)}
 	second := oauth.Consent{User: "user_1", Client: b.ID, Scopes: oauth.Scopes{"email"}, GrantedAt: f.now, UpdatedAt: f.now}
 	foreign := oauth.Consent{User: "user_2", Client: a.ID, Scopes: oauth.Scopes{"email"}, GrantedAt: f.now, UpdatedAt: f.now}
-	put(first, second, foreign)
-	put(more)
+	f.putConsents(t, first, second, foreign)
+	f.putConsents(t, more)
 	if got, err := store.Consent(t.Context(), "user_1", a.ID); err != nil || !reflect.DeepEqual(got, more) {
 		t.Errorf("read %+v, %v; want %+v", got, err, more)
 	}
@@ -153,6 +166,9 @@ func consents(t *testing.T, f *fixture) {
 		t.Errorf("a consent nobody gave: %v", err)
 	}
 
+	if !f.holdsConsent(t, "user_1", a.ID) || f.holdsConsent(t, "user_2", b.ID) {
+		t.Error("a consent is held that nobody gave, or one is not that was given")
+	}
 	used, unused, others := codeOf(a, "1", f.now), codeOf(a, "2", f.now), codeOf(a, "3", f.now)
 	others.User = "user_2"
 	f.insertCodes(t, used, unused, others)
