@@ -40,6 +40,8 @@ type Registrations struct {
 	Limits  RegistrationLimits
 	// Home is the organisation that open registrations are of.
 	Home func(context.Context) (ident.OrgID, error)
+
+	fetches fetchBudget
 }
 
 // SelfRegistered is a client that registered itself, with what is never shown
@@ -84,6 +86,9 @@ func (g *Registrations) Register(ctx context.Context, caller ident.Caller, m Cli
 		d := &r.Settings.Dynamic
 		d.Open, d.From, d.ExpiresAt = true, networkOf(caller.Origin.IP).String(), now.Add(g.Limits.Life).Truncate(time.Second)
 		admit = func(tx ClientTx) error { return g.admit(tx, d.From, now) }
+		if r.Settings.Subject.SectorURI != "" && !g.fetches.take(d.From, now, g.Limits.Hourly) {
+			return SelfRegistered{}, tooManyFromNetwork()
+		}
 	}
 	r, plain, err := g.Clients.insert(ctx, caller, r, now, admit)
 	if err != nil {
@@ -123,11 +128,15 @@ func (g *Registrations) admit(tx ClientTx, from string, now time.Time) error {
 	case err != nil:
 		return err
 	case recent >= g.Limits.Hourly:
-		return fault.New(fault.RateLimited, "Too many clients were registered from this network within an hour.").After(time.Hour).Because("network")
+		return tooManyFromNetwork()
 	case living >= g.Limits.Living:
 		return fault.New(fault.RateLimited, "There are as many clients that registered themselves as there may be.").After(time.Hour).Because("deployment")
 	}
 	return nil
+}
+
+func tooManyFromNetwork() error {
+	return fault.New(fault.RateLimited, "Too many clients were registered from this network within an hour.").After(time.Hour).Because("network")
 }
 
 // Read returns the client that the registration access token is of. Whatever is
@@ -168,6 +177,9 @@ func (g *Registrations) Replace(ctx context.Context, origin ident.Origin, id ide
 		return Registered{}, badMetadata(err)
 	}
 	next := n.client()
+	if d := seen.Settings.Dynamic; d.Open && next.Settings.Subject.SectorURI != "" && !g.fetches.take(d.From, now, g.Limits.Hourly) {
+		return Registered{}, tooManyFromNetwork()
+	}
 	next, err = g.Clients.change(ctx, self(seen, origin), seen, now, func(before Registered) Registered {
 		after := next
 		after.ID, after.Org, after.Secrets, after.Status, after.CreatedAt, after.CreatedBy = before.ID, before.Org, before.Secrets, before.Status, before.CreatedAt, before.CreatedBy

@@ -230,7 +230,7 @@ func TestOpenRegistrationIsBounded(t *testing.T) {
 // oidcc-registration-sector-uri, oidcc-registration-sector-bad: the document
 // must list every redirect URI, and is fetched where we may only.
 func TestSectorIdentifiers(t *testing.T) {
-	h := housetest.Start(t, housetest.Options{Config: openRegistration})
+	h := housetest.Start(t, housetest.Options{Config: func(c *house.Config) { c.Clients.Mode, c.Clients.Hourly = "open", 5 }})
 	lists := `["https://a.example/cb","https://b.example/cb"]`
 	asked := 0
 	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -254,6 +254,13 @@ func TestSectorIdentifiers(t *testing.T) {
 	}
 	lists = `{"not":"a list"}`
 	refusedBearer(t, register("https://a.example/cb"), 400, "invalid_client_metadata")
+	before = asked
+	for range 6 {
+		r = h.Client().From("192.0.2.77").Post(registerPath, selfDescription(map[string]any{"sector_identifier_uri": site.URL}))
+	}
+	if r.Status != 429 || asked != before+5 {
+		t.Errorf("a stranger had us ask %d times: %s", asked-before, r)
+	}
 	refusedBearer(t, h.Client().Post(registerPath, selfDescription(map[string]any{"sector_identifier_uri": "https://169.254.169.254/latest"})), 400, "invalid_client_metadata")
 }
 
@@ -333,4 +340,62 @@ func TestOnlyTheOperatorOpensAClientToEveryone(t *testing.T) {
 		t.Error(r)
 	}
 	admin.Patch("/api/v1/clients/"+id, map[string]any{"open_to": "organization"}).Expect(200)
+}
+
+// SEC-OAU-25: a client that is disabled or deleted gets nothing for what it
+// holds: a code, a refresh token, an access token, an assertion; and what its
+// user gave it is not given back with a new status.
+func TestADisabledClientGetsNothing(t *testing.T) {
+	housetest.Both(t, housetest.Options{Config: openRegistration}, func(t *testing.T, h *housetest.Harness) {
+		admin := h.Client().As(h.Login(h.Admin).Access)
+		base := &party{h: h, scope: "openid", user: h.Person(h.Admin.Org, "member", "viewer")}
+		for name, end := range map[string]func(p *party){
+			"disabled": func(p *party) {
+				admin.Patch("/api/v1/clients/"+p.client.id, map[string]any{"status": "disabled"}).Expect(200)
+			},
+			"deleted": func(p *party) { admin.Delete("/api/v1/clients/" + p.client.id).Expect(204) },
+			"removed": func(p *party) {
+				h.Client().As(p.client.manage.token).Delete(pathOf(t, p.client.manage.uri)).Expect(204)
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				p := base.in(t).registers(map[string]any{"grant_types": []string{"authorization_code", "refresh_token"}})
+				got := p.happy(nil)
+				request := p.request(nil)
+				p.open(request)
+				code := p.code(request)
+				end(p)
+				for what, r := range map[string]housetest.Reply{
+					"code":          p.post("/oauth2/token", "grant_type", "authorization_code", "code", code, "redirect_uri", p.client.redirect),
+					"refresh":       p.post("/oauth2/token", "grant_type", "refresh_token", "refresh_token", got.refresh),
+					"introspection": p.post("/oauth2/introspect", "token", got.access),
+				} {
+					if r.Status != 401 || r.Text("error") != "invalid_client" {
+						t.Errorf("%s: %s", what, r)
+					}
+				}
+				h.Client().As(got.access).Get("/oauth2/userinfo").Problem(401, "INVALID_TOKEN")
+				h.Client().As(got.access).Get("/api/v1/me").Problem(401, "INVALID_TOKEN")
+				if p.open(p.request(nil)); p.browser.Left != nil && p.browser.Left.Query().Get("code") != "" {
+					t.Errorf("a new code was given: %s", p.browser.Left)
+				}
+				if name != "disabled" {
+					return
+				}
+				admin.Patch("/api/v1/clients/"+p.client.id, map[string]any{"status": "active"}).Expect(200)
+				if r := p.post("/oauth2/token", "grant_type", "refresh_token", "refresh_token", got.refresh); r.Status != 400 || r.Text("error") != "invalid_grant" {
+					t.Errorf("refreshed after it was enabled again: %s", r)
+				}
+			})
+		}
+	})
+}
+
+func pathOf(t *testing.T, address string) string {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Path
 }
