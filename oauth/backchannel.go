@@ -18,10 +18,9 @@ const (
 	// logoutLease is how long an attempt may take before another replica makes
 	// the next: several times outbound.DefaultTimeout.
 	logoutLease = 30 * time.Second
-	// logoutBatch bounds how many are read at once, logoutWorkers how many are
-	// delivered at once.
-	logoutBatch   = 64
-	logoutWorkers = 8
+	// logoutBatch bounds how many are delivered at once. A client that hangs
+	// delays those that come after it by the asker's timeout.
+	logoutBatch = 16
 	// maxLogoutAnswer bounds what is read of a client's answer, in bytes; only
 	// its status counts.
 	maxLogoutAnswer = 64 << 10
@@ -84,20 +83,13 @@ func (b *Backchannel) Deliver(ctx context.Context) (time.Time, error) {
 	return b.Queue.NextLogout(ctx)
 }
 
-// deliver makes one attempt for each, some at once: a client that does not
+// deliver makes one attempt for each, all at once: a client that does not
 // answer must not keep the others waiting.
 func (b *Backchannel) deliver(ctx context.Context, due []PendingLogout) error {
 	var all sync.WaitGroup
 	failures := make([]error, len(due))
-	free := make(chan struct{}, logoutWorkers)
 	for i, p := range due {
-		free <- struct{}{}
-		all.Go(func() {
-			defer func() { <-free }()
-			if ctx.Err() == nil {
-				failures[i] = b.attempt(ctx, p)
-			}
-		})
+		all.Go(func() { failures[i] = b.attempt(ctx, p) })
 	}
 	all.Wait()
 	return errors.Join(failures...)

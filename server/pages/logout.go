@@ -35,7 +35,7 @@ func (l LoggedOut) View() View {
 		Host    string
 	}{Frames: l.Frames}
 	if l.Redirect != "" {
-		data.Refresh, data.Link = refreshAfter+";url="+l.Redirect, template.URL(l.Redirect)
+		data.Refresh, data.Link = refreshAfter+";url="+l.Redirect, template.URL(l.Redirect) //nolint:gosec // the client registered it
 		if u, err := url.Parse(l.Redirect); err == nil {
 			data.Host = u.Host
 		}
