@@ -160,11 +160,16 @@ func TestTheClientIsToldWhatIsWrong(t *testing.T) {
 			t.Errorf("%s: %v; want it told to the client", tt.name, err)
 		case out.Reply == nil || told["error"] != tt.want || (told["code"] == "") != (tt.want != ""):
 			t.Errorf("%s: %+v %v; want %q", tt.name, out.Ask, told, tt.want)
+		case strings.ContainsFunc(told["error_description"], unquotable):
+			t.Errorf("%s: RFC 6749 §4.1.2.1 excludes a character of %q", tt.name, told["error_description"])
 		case told["state"] != "st" || told["iss"] != issuer || out.Reply.RedirectURI != callback:
 			t.Errorf("%s: told %v at %s", tt.name, told, out.Reply.RedirectURI)
 		}
 	}
 }
+
+// unquotable are the characters that no error_description has.
+func unquotable(c rune) bool { return c < 0x20 || c > 0x7e || c == '"' || c == '\\' }
 
 func TestAReplyTravelsAsItWasAskedTo(t *testing.T) {
 	w := open(t, backends["SQLite"](t), newClock())

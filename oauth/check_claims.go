@@ -64,7 +64,7 @@ func checkClaims(_ context.Context, q *authorizing) error {
 	}
 	w, ok := readClaims(text)
 	if !ok {
-		return refuse("invalid_request", "The claims must be a JSON object (OpenID Connect Core 1.0 §5.5).")
+		return refuse("invalid_request", "The claims must be a JSON object (OpenID Connect Core 1.0, section 5.5).")
 	}
 	a := &q.wants.authorization
 	a.Claims = ClaimsRequest{IDToken: q.mayClaim(w.IDToken), UserInfo: q.mayClaim(w.UserInfo)}

@@ -104,7 +104,7 @@ func (q *authorizing) verifyObject(ctx context.Context, compact string, fetched 
 		return nil, badObject("The request object is not a JWT, or not signed with an algorithm of the client.")
 	}
 	if typ := jws.Signatures[0].Header.ExtraHeaders[jose.HeaderType]; typ != nil && !objectType(typ) {
-		return nil, badObject("The JWT is of another type (RFC 9101 §10.8).")
+		return nil, badObject("The JWT is of another type (RFC 9101, section 10.8).")
 	}
 	ok, err := q.Keys.signedByKey(ctx, q.client, jws)
 	switch {
@@ -144,7 +144,7 @@ func (q *authorizing) readObject(payload []byte, fetched bool) (Params, error) {
 		}
 	}
 	if out["request"] != "" || out["request_uri"] != "" {
-		return nil, badObject("A request object holds no other (RFC 9101 §4).")
+		return nil, badObject("A request object holds no other (RFC 9101, section 4).")
 	}
 	if id := out["client_id"]; id != "" && id != string(q.client.ID) {
 		return nil, badObject("The client_id inside and outside of the request object differ.")

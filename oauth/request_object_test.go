@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"maps"
+	"strings"
 	"testing"
 	"time"
 
@@ -132,6 +133,8 @@ func TestRequestObjectsAreTheClientsAndOfNow(t *testing.T) {
 		must(t, err)
 		told := said(out)
 		switch {
+		case strings.ContainsFunc(told["error_description"], unquotable):
+			t.Errorf("%s: described as %q", tt.name, told["error_description"])
 		case tt.good && (told["code"] == "" || told["state"] != "inside"):
 			t.Errorf("%s: %v; want a code", tt.name, told)
 		case !tt.good && (told["error"] != "invalid_request_object" || told["code"] != "" || told["state"] != "st"):
