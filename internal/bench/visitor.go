@@ -117,9 +117,9 @@ func (s *subject) enter(v *visitor) error {
 
 // visit asks for one page, and returns it and where it redirects.
 func (v *visitor) visit(at string, form url.Values) (page, to string, err error) {
-	req, err := http.NewRequest("GET", at, nil)
+	req, err := http.NewRequest(http.MethodGet, at, nil)
 	if form != nil {
-		req, err = http.NewRequest("POST", at, strings.NewReader(form.Encode()))
+		req, err = http.NewRequest(http.MethodPost, at, strings.NewReader(form.Encode()))
 	}
 	if err != nil {
 		return "", "", err
