@@ -79,7 +79,6 @@ func (r *hearer) nothing(t *testing.T) {
 type stay struct {
 	person  housetest.Person
 	client  oauth.Registered
-	secret  string
 	browser families.Family
 	cookie  string
 	child   families.Family
