@@ -78,7 +78,7 @@ func TestRevocationsOfUserAndClientAddUp(t *testing.T) {
 			h.Client().As(h.Login(p.user).Access).Delete("/api/v1/sessions").Expect(http.StatusOK)
 		}
 		withdraw := func() {
-			h.Client().As(h.Login(p.user).Access).Delete("/api/v1/me/consents/"+p.client.id).Expect(http.StatusNoContent)
+			h.Client().As(h.Login(p.user).Access).Delete("/api/v1/me/consents/" + p.client.id).Expect(http.StatusNoContent)
 		}
 		for name, rules := range map[string][]func(){"the user, then the client": {everywhere, withdraw}, "the client, then the user": {withdraw, everywhere}} {
 			p.browser = h.Browser()
