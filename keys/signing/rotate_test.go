@@ -125,6 +125,27 @@ func TestARotationWithoutAnAlgorithmIsOfAll(t *testing.T) {
 	}
 }
 
+// A deployment of an earlier release, or another configuration, gets the keys it
+// lacks at the start, and keeps the one it has.
+func TestALaterStartAddsTheKeysThatAreMissing(t *testing.T) {
+	t.Parallel()
+	var at atomic.Int64
+	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{})
+	before := signed(t, moving(t, db.SigningKeys(), &at, "ES256"), "ES256")
+	r := moving(t, db.SigningKeys(), &at, "ES256", "RS256")
+	if after := signed(t, r, "ES256"); after != before {
+		t.Errorf("%s signs, which was %s", after, before)
+	}
+	if kid := signed(t, r, "RS256"); kid == before {
+		t.Error("one key signs with two algorithms")
+	}
+	// SEC-JWT-42: kids are thumbprints, and each is there once.
+	var set jose.JSONWebKeySet
+	if err := json.Unmarshal(r.JWKS().Body, &set); err != nil || len(set.Keys) != 2 || set.Keys[0].Algorithm != "ES256" {
+		t.Errorf("%s, %v; want the default algorithm's first", r.JWKS().Body, err)
+	}
+}
+
 func TestRotationsAreBounded(t *testing.T) {
 	t.Parallel()
 	var at atomic.Int64
