@@ -2,6 +2,7 @@ package examples_test
 
 import (
 	"encoding/json"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,7 +26,7 @@ func TestOpenidClientAsksForEverything(t *testing.T) {
 
 	cmd := exec.Command("node", "docs/examples/node-tour/tour.mjs")
 	cmd.Dir = c.dir
-	cmd.Env = append(c.env, "ISSUER=http://"+c.house, "EMAIL=admin@localhost", "PASSWORD="+adminPassword, "REGISTRATION=open",
+	cmd.Env = append(c.env, "ISSUER=http://"+c.house, "EMAIL=admin@localhost", "PASSWORD="+adminPassword, "REGISTRATION=open", "REGISTRATION_TOKEN="+c.administrator(),
 		"WEB_ID="+web.ID, "WEB_SECRET="+web.Secret, "SERVICE_ID="+service.ID, "SERVICE_KEY="+filepath.Join(c.dir, "private.json"))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -34,6 +35,24 @@ func TestOpenidClientAsksForEverything(t *testing.T) {
 	if done := strings.Count(string(out), "ok "); done != 15 {
 		t.Errorf("%d stops were made\n%s", done, out)
 	}
+}
+
+// administrator is an access token of the first administrator's.
+func (c *clone) administrator() string {
+	c.t.Helper()
+	body := `{"email":"admin@localhost","password":"` + adminPassword + `"}`
+	res, err := http.Post("http://"+c.house+"/api/v1/auth/login", "application/json", strings.NewReader(body))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var reply struct {
+		Token string `json:"access_token"`
+	}
+	if err := json.NewDecoder(res.Body).Decode(&reply); err != nil || reply.Token == "" {
+		c.t.Fatalf("login: %s %v", res.Status, err)
+	}
+	return reply.Token
 }
 
 // registered is a client as the command line prints it.

@@ -5,7 +5,8 @@
 // WEB is a client with a secret, for authorization_code and refresh_token, with
 // the redirect URI https://app.example/callback; SERVICE one for
 // client_credentials that signs with the private key (a JWK) in that file. With
-// REGISTRATION=open, clients are registered on the way too.
+// REGISTRATION=open, clients are registered on the way too; one of them by whoever
+// has REGISTRATION_TOKEN, an access token with clients:manage.
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { importJWK } from 'jose'
@@ -117,11 +118,11 @@ async function service() {
 }
 
 // registered is a client that registers itself, signs somebody in and is gone.
-async function registered(token_endpoint_auth_method, authentication) {
+async function registered(token_endpoint_auth_method, authentication, initialAccessToken) {
   const config = await oidc.dynamicClientRegistration(issuer, {
     client_name: `Tour, ${token_endpoint_auth_method}`, redirect_uris: [redirect_uri], post_logout_redirect_uris: [bye],
     grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'], token_endpoint_auth_method,
-  }, authentication, { ...insecure, initialAccessToken: REGISTRATION_TOKEN })
+  }, authentication, { ...insecure, initialAccessToken })
   const meta = config.clientMetadata()
   assert.equal(meta.token_endpoint_auth_method, token_endpoint_auth_method)
   const tokens = await signIn(config, new Person(EMAIL, PASSWORD))
@@ -138,7 +139,7 @@ async function registered(token_endpoint_auth_method, authentication) {
 await web()
 await service()
 if (REGISTRATION === 'open') {
-  await registered('client_secret_basic', oidc.ClientSecretBasic())
+  await registered('client_secret_basic', oidc.ClientSecretBasic(), REGISTRATION_TOKEN)
   await registered('client_secret_post', oidc.ClientSecretPost())
   await registered('client_secret_jwt', oidc.ClientSecretJwt())
   await registered('none', oidc.None())
