@@ -148,7 +148,31 @@ func scenario(t *testing.T, h *housetest.Harness, c canaries) holder {
 	}
 	client.Get("/setup?token=" + c.plant(t, "set-up token", link.Reveal())).Expect(http.StatusOK)
 	client.With("Cookie", "th_access="+out.admin.Access).Get("/api/v1/me").Expect(http.StatusOK)
+	delegate(t, h, c, out.person)
 	return out
+}
+
+// delegate signs the person in to an application in a browser.
+func delegate(t *testing.T, h *housetest.Harness, c canaries, p housetest.Person) {
+	t.Helper()
+	g := invite(h, "https://canary.example/cb", nil)
+	b := h.Browser().For(t)
+	b.Open(g.asks("scope", "openid offline_access"))
+	c.plant(t, "form token", b.Page.Forms[0].Fields.Get("form_token"))
+	c.plant(t, "request put aside", b.Page.Forms[0].Fields.Get("pending"))
+	b.Submit(map[string]string{"email": p.Email, "password": c.plant(t, "wrong password", "a sentence typed in vain")}).Shows("Sign in")
+	b.Submit(map[string]string{"email": p.Email, "password": p.Password})
+	c.plant(t, "browser session", b.Cookie("th_session"))
+	b.Submit(map[string]string{"decision": "allow"})
+	code := c.plant(t, "authorization code", b.FollowsTo(g.redirect).Get("code"))
+	redeem := func() housetest.Reply {
+		return form(h.Client(), "/oauth2/token", "grant_type", "authorization_code", "code", code, "redirect_uri", g.redirect, "client_id", g.id, "code_verifier", c.plant(t, "code verifier", verifier))
+	}
+	r := redeem().Expect(http.StatusOK)
+	for _, name := range []string{"access_token", "refresh_token", "id_token"} {
+		c.plant(t, name+" of a client", r.Text(name))
+	}
+	redeem().Expect(http.StatusBadRequest) // a second time it is reported, and not repeated
 }
 
 // failures presents secrets wrongly, in wrong places, to a database that fails
