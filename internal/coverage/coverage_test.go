@@ -60,6 +60,7 @@ func TestTheReportCountsAndListsWhatIsOpen(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"docs/spec-ids.txt":     "K1\nK2\nSEC-KEY-01\n",
+		"docs/spec-open.txt":    "# why\nK1  later\nK2  later\n",
 		"docs/certification.md": "",
 		"a_test.go":             "package a\nimport \"testing\"\nfunc TestK2Works(*testing.T) {}\n",
 	} {
@@ -77,8 +78,11 @@ func TestTheReportCountsAndListsWhatIsOpen(t *testing.T) {
 	}
 	want := `K2           . TestK2Works
 
-named by no test: K1 SEC-KEY-01
+named by no test
+K1           later
+SEC-KEY-01   NO REASON
 
+K2 is called open by docs/spec-open.txt, and is not
 K          1 of   2
 SEC-KEY    0 of   1
 all        1 of   3
@@ -106,5 +110,29 @@ func TestTheListHoldsEachPromiseAndCaseOnce(t *testing.T) {
 	}
 	if slices.Sort(ids); len(slices.Compact(ids)) != 25+44+242 {
 		t.Error("an id is listed twice")
+	}
+}
+
+// What no test names says why, and is something that is asked for.
+func TestWhatIsOpenHasAReason(t *testing.T) {
+	var out strings.Builder
+	if err := run("../..", &out); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(out.String(), noReason) {
+		t.Error(out.String())
+	}
+	reasons, err := openReasons(os.DirFS("../.."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := os.ReadFile("../../docs/spec-ids.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, reason := range reasons {
+		if !slices.Contains(strings.Fields(string(list)), id) || reason == "" {
+			t.Errorf("%s: %q", id, reason)
+		}
 	}
 }

@@ -1,11 +1,14 @@
 // Command coverage says which test names each promise (K, O), security case (SEC), fault (FLT) and invariant (INV) of
-// docs/spec-ids.txt, and which certification modules of docs/certification.md. A test names one in its name, or in a comment or a
+// docs/spec-ids.txt, why the others wait (docs/spec-open.txt), and which certification modules of docs/certification.md. A test names one in its name, or in a comment or a
 // string within it; a script (.txtar) anywhere in it.
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -44,7 +47,20 @@ func run(dir string, out io.Writer) error {
 		covered[class]++
 		fmt.Fprintf(out, "%-12s %s\n", id, strings.Join(slices.Compact(slices.Sorted(slices.Values(named[id]))), ", "))
 	}
-	fmt.Fprintf(out, "\nnamed by no test: %s\n\n", strings.Join(open, " "))
+	reasons, err := openReasons(os.DirFS(dir))
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "\nnamed by no test\n")
+	for _, id := range open {
+		fmt.Fprintf(out, "%-12s %s\n", id, cmp.Or(reasons[id], noReason))
+	}
+	fmt.Fprintln(out)
+	for _, id := range slices.Sorted(maps.Keys(reasons)) {
+		if !slices.Contains(open, id) {
+			fmt.Fprintf(out, "%s is called open by docs/spec-open.txt, and is not\n", id)
+		}
+	}
 	for _, class := range classes {
 		fmt.Fprintf(out, "%-8s %3d of %3d\n", class, covered[class], total[class])
 	}
@@ -54,3 +70,21 @@ func run(dir string, out io.Writer) error {
 
 // classOf gives the K of K12 and the SEC-KEY of SEC-KEY-15.
 func classOf(id string) string { return strings.TrimRight(id, "-0123456789") }
+
+// noReason stands where docs/spec-open.txt is silent.
+const noReason = "NO REASON"
+
+// openReasons reads docs/spec-open.txt: of each id that no test names, why.
+func openReasons(module fs.FS) (map[string]string, error) {
+	text, err := fs.ReadFile(module, "docs/spec-open.txt")
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]string{}
+	for line := range strings.SplitSeq(string(text), "\n") {
+		if id, reason, ok := strings.Cut(line, " "); ok && id != "#" {
+			out[id] = strings.TrimSpace(reason)
+		}
+	}
+	return out, nil
+}
