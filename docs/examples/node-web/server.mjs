@@ -16,7 +16,10 @@ const self = new URL(process.env.SELF ?? 'http://localhost:3000')
 const { CLIENT_ID, CLIENT_SECRET } = process.env
 
 const tokenhouse = await oidc.discovery(issuer, CLIENT_ID, undefined, oidc.ClientSecretBasic(CLIENT_SECRET), {
-  execute: issuer.protocol === 'http:' ? [oidc.allowInsecureRequests] : [], // for development on one machine
+  execute: [
+    oidc.enableNonRepudiationChecks, // verify signatures, although they come straight from tokenhouse
+    ...(issuer.protocol === 'http:' ? [oidc.allowInsecureRequests] : []), // for development on one machine
+  ],
 })
 const keys = createRemoteJWKSet(new URL(tokenhouse.serverMetadata().jwks_uri))
 
