@@ -49,7 +49,7 @@ func (p *party) freshCode() string {
 	}.Encode()
 }
 
-// SEC-OAU-11, SEC-OAU-12: of 50 who redeem one code in the same moment exactly
+// SEC-OAU-11, SEC-OAU-12, INV-05: of 50 who redeem one code in the same moment exactly
 // one is given tokens, the others are told invalid_grant, none anything else;
 // and what the one was given has ended, on every replica within a second.
 func TestFiftyRedeemOneCode(t *testing.T) {

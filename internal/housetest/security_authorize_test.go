@@ -4,11 +4,13 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"golang.org/x/oauth2"
 
+	"github.com/tokenhouse/tokenhouse/internal/house"
 	"github.com/tokenhouse/tokenhouse/internal/housetest"
 )
 
@@ -218,5 +220,33 @@ func TestNoRedirectTakesAPasswordAlong(t *testing.T) {
 	p.asked().browser.Submit(map[string]string{"email": p.user.Email, "password": p.user.Password})
 	if p.browser.Left == nil || p.browser.Page.Status != http.StatusSeeOther {
 		t.Fatalf("after the login: %s", p.browser.Page)
+	}
+}
+
+// SEC-DOS-09: requests of people whom nobody knows are stored nowhere, however
+// many they send: what a page needs later is in the page.
+func TestRequestsOfStrangersAreStoredNowhere(t *testing.T) {
+	var stored atomic.Int64
+	h := housetest.Start(t, housetest.Options{Env: func(_ int, env *house.Env) {
+		env.Hooks.Before = func(kind string) error {
+			if kind != "query" && kind != "row" {
+				stored.Add(1)
+			}
+			return nil
+		}
+	}})
+	p := attacked(t, h, nil)
+	request := p.at(p.request(nil))
+	h.Browser().Open(request)
+	few := int64(1 << 40) // the least in some rounds: what the server does besides may fall in between
+	for range 5 {
+		stored.Store(0)
+		for range 20 {
+			h.Browser().Open(request)
+		}
+		few = min(few, stored.Load())
+	}
+	if p.browser.Open(request); few != 0 || !p.browser.Page.Has("password") {
+		t.Errorf("20 requests wrote %d times; the page is %s", few, p.browser.Page)
 	}
 }
