@@ -57,6 +57,25 @@ func NewBrowser(t testing.TB, issuer string) *Browser {
 // For is the same browser, with the same cookies, for another test or subtest.
 func (b *Browser) For(t testing.TB) *Browser { d := *b; d.t = t; return &d }
 
+// At makes it ask the replica of that number from now on, as a load balancer
+// does; pages are shown and forms are sent there.
+func (b *Browser) At(h *Harness, replica int) *Browser {
+	b.t.Helper()
+	base, err := url.Parse(h.Replicas[replica].URL)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for i := range b.Page.Forms {
+		if f := &b.Page.Forms[i]; b.ours(f.Action) {
+			moved := *f.Action
+			moved.Host = base.Host
+			f.Action = &moved
+		}
+	}
+	b.base = base // cookies do not tell ports apart
+	return b
+}
+
 // From makes it ask from another address; see Client.From.
 func (b *Browser) From(ip string) *Browser { b.from = ip; return b }
 

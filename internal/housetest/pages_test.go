@@ -200,3 +200,21 @@ func TestAPageThatWasOpenForTooLong(t *testing.T) {
 		b.Open(path).Shows("Error").Expect(http.StatusForbidden, http.StatusBadRequest)
 	}
 }
+
+// Each step at another replica: what one puts aside, signs in and asks, another
+// goes on with.
+func TestSigningInAcrossReplicas(t *testing.T) {
+	housetest.Both(t, housetest.Options{Replicas: 3}, func(t *testing.T, h *housetest.Harness) {
+		g := invite(h, "https://notes.example/cb", nil)
+		b := h.Browser().For(t)
+		b.Open(g.asks()).Shows("Sign in")
+		b.At(h, 1).Submit(map[string]string{"email": h.Admin.Email, "password": h.Admin.Password}).Shows("Allow access?")
+		b.At(h, 2).Submit(map[string]string{"decision": "allow"})
+		code := b.FollowsTo(g.redirect).Get("code")
+		form(h.At(0), "/oauth2/token", "grant_type", "authorization_code", "code", code, "redirect_uri", g.redirect, "client_id", g.id, "code_verifier", verifier).Expect(http.StatusOK)
+		b.Open("/login").Shows("You are signed in")
+		b.At(h, 0).Submit(nil).Shows("Sign out?")
+		b.At(h, 1).Submit(nil).Shows("You have been logged out")
+		b.At(h, 2).Open("/login").Shows("Sign in")
+	})
+}
