@@ -91,9 +91,15 @@ func replied(r oauth.AuthorizationReply) step {
 	return goTo(r.RedirectURI + mark + query.String())
 }
 
+// maxGuestAddresses bounds the length of a policy.
+const maxGuestAddresses = 12
+
 // guestOf is the client as our pages show it, and where signing in to it may
-// lead: to the address of this request, and from there to its site.
+// lead: to the address of this request, and from there to its own sites. One
+// that answers with a redirect to a site that it never named is stopped by
+// browsers that hold a form's policy against all redirects after it.
 func guestOf(q oauth.Question) pages.Guest {
-	addresses := []string{q.RedirectURI, q.Client.Settings.Display.ClientURI}
-	return pages.Guest{Name: q.Client.Name, Redirects: addresses}
+	addresses := append([]string{q.RedirectURI, q.Client.Settings.Display.ClientURI}, q.Client.RedirectURIs...)
+	addresses = append(addresses, q.Client.Logout.RedirectURIs...)
+	return pages.Guest{Name: q.Client.Name, Redirects: addresses[:min(len(addresses), maxGuestAddresses)]}
 }

@@ -199,6 +199,34 @@ func TestChromiumFramesNothing(t *testing.T) {
 	}
 }
 
+// An application whose callback goes on to another site of its own is let go
+// there, where it named that site when it was registered.
+func TestChromiumFollowsAnApplicationToItsOtherSite(t *testing.T) {
+	h := housetest.Start(t, housetest.Options{})
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = w.Write([]byte("<h1>The other site</h1>")) // the test reads on
+	}))
+	t.Cleanup(other.Close)
+	callback := httptest.NewServer(http.RedirectHandler(other.URL, http.StatusFound))
+	t.Cleanup(callback.Close)
+	for name, change := range map[string]map[string]any{
+		"its home": {"redirect_uris": []string{callback.URL}, "client_uri": other.URL},
+		"another":  {"redirect_uris": []string{callback.URL, other.URL}},
+	} {
+		s := build(t, h, change)
+		w := browsertest.Open(t, browsertest.Look{})
+		w.Go(s.asks("redirect_uri", callback.URL, "prompt", "consent"))
+		signIn(w, h)
+		w.Reads("h1", "Allow access?")
+		w.Click("button[name=decision][value=allow]")
+		w.Reads("h1", "The other site")
+		if m := w.Complaints("Content Security Policy"); len(m) > 0 {
+			t.Errorf("%s: the browser complains: %q", name, m)
+		}
+	}
+}
+
 // SEC-OAU-59: a response in a form is text, whatever is in it.
 func TestChromiumRunsNothingOfAResponse(t *testing.T) {
 	h := housetest.Start(t, housetest.Options{})
