@@ -54,12 +54,14 @@ type IDGrant struct {
 }
 
 // Mint returns a fresh ID token (OpenID Connect Core 1.0 §2). It writes
-// nothing; it fails only where signing does.
+// nothing; it fails only where signing does. What the scopes profile and email
+// ask for is in it as well as at UserInfo: there are products, Kubernetes among
+// them, that look at nothing else.
 func (t *IDTokens) Mint(ctx context.Context, g IDGrant) (string, error) {
 	alg := cmp.Or(g.Client.Settings.Signing.IDToken, DefaultIDTokenAlgorithm)
 	// What a person or a client could choose comes first, so that no such claim
 	// ever stands for one of the token's own.
-	claims := identityOf(g.User, nil, g.Authorization.Claims.IDToken)
+	claims := identityOf(g.User, g.Authorization.Scopes, g.Authorization.Claims.IDToken)
 	set := func(name, value string) {
 		if delete(claims, name); value != "" {
 			claims[name] = value

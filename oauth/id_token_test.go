@@ -111,6 +111,8 @@ func TestWhatAnIDTokenSays(t *testing.T) {
 	want := map[string]any{
 		"iss": "https://id.example", "sub": "user_1", "aud": "cli_1", "sid": "sess_1", "nonce": "n-1", "iat": 1_800_000_000.0, "exp": 1_800_003_600.0,
 		"auth_time": 1_799_999_000.0, "acr": "urn:tokenhouse:acr:password",
+		// What the scopes profile and email ask for.
+		"name": "Ada", "preferred_username": "ada@example.com", "email": "ada@example.com", "email_verified": false,
 	}
 	for name, v := range want {
 		if claims[name] != v {
@@ -120,7 +122,6 @@ func TestWhatAnIDTokenSays(t *testing.T) {
 	if amr, _ := json.Marshal(claims["amr"]); string(amr) != `["pwd"]` {
 		t.Errorf("amr is %s", amr)
 	}
-	// OpenID Connect Core 1.0 §5.4: with an access token, scopes ask userinfo.
 	if len(claims) != len(want)+2 { // amr and at_hash
 		t.Errorf("claims %v", claims)
 	}
@@ -132,6 +133,7 @@ func TestWhatAnIDTokenSays(t *testing.T) {
 	}
 	// OpenID Connect Core 1.0 §5.5: claims that are asked for by name.
 	asked := idGrant()
+	asked.Authorization.Scopes = oauth.Scopes{"openid"}
 	asked.Authorization.Claims.IDToken = []string{"email", "email_verified"}
 	if _, claims := minted(t, m, ring, asked); claims["email"] != "ada@example.com" || claims["email_verified"] != false || claims["name"] != nil {
 		t.Errorf("claims that were asked for: %v", claims)
@@ -144,8 +146,9 @@ func TestWhatAnIDTokenSays(t *testing.T) {
 func TestNobodyChoosesTheClaimsThatCount(t *testing.T) {
 	m, ring := idTokens(t)
 	plain := idGrant()
+	plain.Authorization.Scopes = oauth.Scopes{"openid"}
 	_, before := minted(t, m, ring, plain)
-	hostile := idGrant()
+	hostile := plain
 	hostile.User.Name, hostile.User.Email = `x","sub":"user_2","iss":"evil`, `{"aud":"evil"}@example.com`
 	hostile.Authorization.Claims.IDToken = append(oauth.IDTokenClaims(), "sub", "scope", "org_id", "permissions", "client_id", "name", "email", "events")
 	_, after := minted(t, m, ring, hostile)

@@ -45,15 +45,6 @@ func (s *Server) clientInformation(r oauth.Registered, value secret.Plain, token
 	return out
 }
 
-// registrationEndpoint is the registration_endpoint of discovery documents (RFC
-// 8414 §2); empty where no client registers itself.
-func (s *Server) registrationEndpoint() string {
-	if g := s.Services.Registrations; g == nil || g.Mode == oauth.RegistrationOff {
-		return ""
-	}
-	return s.Config.Issuer + registerPath
-}
-
 // registration is a request to register a client, or about a registered one.
 type registration struct {
 	caller ident.Caller // who registers; anonymous where no credential came
