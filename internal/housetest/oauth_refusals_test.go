@@ -152,7 +152,7 @@ func TestAClientAsksForWhatItWasRegisteredFor(t *testing.T) {
 			}
 		}
 		for grant, want := range map[string]string{
-			"password": "unauthorized_client", "refresh_token": "unauthorized_client", "authorization_code": "unsupported_grant_type", "implicit": "unsupported_grant_type",
+			"password": "unauthorized_client", "refresh_token": "unauthorized_client", "authorization_code": "unauthorized_client", "implicit": "unsupported_grant_type",
 			"urn:ietf:params:oauth:grant-type:device_code": "unsupported_grant_type",
 		} {
 			refused(t, form(robot.by(h.Client()), "/oauth2/token", "grant_type", grant, "username", h.Admin.Email, "password", h.Admin.Password, "refresh_token", "thr_x"), 400, want)

@@ -65,7 +65,7 @@ func TestOtherSitesChangeNothing(t *testing.T) {
 		}
 		// Other sites may ask these: the first two change nothing by themselves, the
 		// others look at no cookie.
-		forOtherSites := []string{"/oauth2/authorize", "/oauth2/logout", "/oauth2/token", "/oauth2/revoke", "/oauth2/userinfo", "/oauth2/register"}
+		forOtherSites := []string{"/oauth2/authorize", "/oauth2/logout", "/oauth2/token", "/oauth2/revoke", "/oauth2/userinfo", "/oauth2/register", "/oauth2/register/{client_id}"}
 		asked := 0
 		for _, r := range routesOf(h.Client()) {
 			if r.method == "GET" || r.method == "HEAD" {

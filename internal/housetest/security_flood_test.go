@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -190,10 +191,18 @@ func TestTenThousandPipelinedRequests(t *testing.T) {
 	}
 }
 
+// bombAnswers are what a bomb may be answered: pages take no JSON at all, and
+// two routes judge the credential before they read a body.
+var bombAnswers = map[string][]int{
+	"":                             {http.StatusBadRequest, http.StatusNotFound, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity},
+	"/oauth2/userinfo":             {http.StatusForbidden},
+	"/oauth2/register/{client_id}": {http.StatusUnauthorized},
+}
+
 // SEC-DOS-04: JSON that is deep, wide or long is refused on every route that
 // takes a body, at once.
 func TestJSONBombsOnEveryRoute(t *testing.T) {
-	h := housetest.Start(t, housetest.Options{})
+	h := housetest.Start(t, housetest.Options{Config: openRegistration})
 	s := h.Login(h.Admin)
 	bombs := map[string]string{
 		"deep":   strings.Repeat(`{"a":`, 10_000) + "1" + strings.Repeat("}", 10_000),
@@ -211,7 +220,7 @@ func TestJSONBombsOnEveryRoute(t *testing.T) {
 			began := time.Now()
 			reply := h.Client().As(s.Access).Do(r.method, path, bomb)
 			asked++
-			if reply.Status != http.StatusBadRequest && reply.Status != http.StatusUnprocessableEntity && reply.Status != http.StatusNotFound {
+			if !slices.Contains(bombAnswers[r.path], reply.Status) && !slices.Contains(bombAnswers[""], reply.Status) {
 				t.Errorf("%s %s, %s: %.300s", r.method, r.path, name, reply)
 			}
 			if took := time.Since(began); took > time.Second {
