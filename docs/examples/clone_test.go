@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -134,14 +135,19 @@ func (c *clone) serve(settings []string) {
 			c.t.Logf("the server logged\n%s", &logs)
 		}
 	})
-	c.eventually("the server is ready", func() bool {
-		res, err := http.Get("http://" + ops + "/readyz")
-		if err != nil {
-			return false
-		}
-		res.Body.Close()
-		return res.StatusCode == http.StatusOK
-	})
+	c.eventually("the server is ready", func() bool { return answers("http://" + ops + "/readyz") })
+}
+
+// answers reports whether an address answers, and neither with an error of its
+// own nor by saying that it is not ready.
+func answers(url string) bool {
+	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	res, err := client.Get(url)
+	if err != nil {
+		return false
+	}
+	res.Body.Close()
+	return res.StatusCode < http.StatusInternalServerError
 }
 
 // here puts our addresses in the place of the documented ones.
@@ -181,16 +187,23 @@ func (c *clone) follow(guides ...string) *script {
 			text.WriteString(block + "echo\n") // curl ends no line
 		}
 	}
+	self := c.web
+	if guides[len(guides)-1] == "spa.md" {
+		self = c.page
+	}
+	return c.shell(text.String(), "SELF=http://"+self)
+}
+
+// shell runs a script in the clone.
+func (c *clone) shell(text string, env ...string) *script {
+	c.t.Helper()
 	file := filepath.Join(c.dir, "guide.sh")
-	if err := os.WriteFile(file, []byte(c.here(text.String())), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(c.here(text)), 0o600); err != nil {
 		c.t.Fatal(err)
 	}
 	cmd := exec.Command("sh", "-eu", file)
 	cmd.Dir, cmd.SysProcAttr = c.dir, &syscall.SysProcAttr{Setpgid: true}
-	cmd.Env = append(c.env, "SELF=http://"+c.web)
-	if guides[len(guides)-1] == "spa.md" {
-		cmd.Env = append(c.env, "SELF=http://"+c.page)
-	}
+	cmd.Env = append(slices.Clone(c.env), env...)
 	return start(c.t, cmd)
 }
 
@@ -225,7 +238,13 @@ func start(t *testing.T, cmd *exec.Cmd) *script {
 			}
 		}
 	}()
-	t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); s.drain() })
+	t.Cleanup(func() {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		s.drain()
+		if t.Failed() {
+			t.Logf("%s said\n%s", cmd.Path, strings.Join(s.said, "\n"))
+		}
+	})
 	return s
 }
 
