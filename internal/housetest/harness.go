@@ -270,6 +270,7 @@ func (h *Harness) Follow() {
 		if err := r.House.Feed.Poll(context.Background()); err != nil {
 			h.t.Fatalf("replica %d cannot follow: %v", i, err)
 		}
+		r.House.Ring.Settle() // keys are loaded in the background
 	}
 }
 
