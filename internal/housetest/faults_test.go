@@ -76,6 +76,16 @@ var operations = []operation{
 		id, _ := h.Client().As(s.Access).CreateKey("k", "agents:read")
 		return remove("/api/v1/api-keys/"+id, s.Access)
 	}, http.StatusNoContent},
+	{"publish the next signing keys", func(h *housetest.Harness, _ housetest.Person) func(*housetest.Client) housetest.Reply {
+		return post("/api/v1/signing-keys/rotate", h.Login(h.Admin).Access, map[string]string{"algorithm": "ES256"})
+	}, http.StatusOK},
+	{"rotate a signing key at once", func(h *housetest.Harness, _ housetest.Person) func(*housetest.Client) housetest.Reply {
+		return post("/api/v1/signing-keys/rotate", h.Login(h.Admin).Access, map[string]any{"algorithm": "ES256", "immediately": true})
+	}, http.StatusOK},
+	{"revoke a signing key", func(h *housetest.Harness, _ housetest.Person) func(*housetest.Client) housetest.Reply {
+		access := h.Login(h.Admin).Access
+		return post("/api/v1/signing-keys/"+activeKey(h.House(), "RS256")+"/revoke", access, nil)
+	}, http.StatusNoContent},
 	{"register a client", func(h *housetest.Harness, p housetest.Person) func(*housetest.Client) housetest.Reply {
 		return post("/api/v1/clients", h.Login(p).Access, worker)
 	}, http.StatusCreated},
