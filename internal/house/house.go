@@ -19,8 +19,8 @@ import (
 	"github.com/tokenhouse/tokenhouse/keys/signing"
 	"github.com/tokenhouse/tokenhouse/metrics"
 	"github.com/tokenhouse/tokenhouse/oauth"
-	"github.com/tokenhouse/tokenhouse/storage"
 	"github.com/tokenhouse/tokenhouse/server"
+	"github.com/tokenhouse/tokenhouse/storage"
 	"github.com/tokenhouse/tokenhouse/storage/gormstore"
 	"github.com/tokenhouse/tokenhouse/tokens"
 )
