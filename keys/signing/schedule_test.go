@@ -35,7 +35,7 @@ type schedule struct {
 	now      time.Time
 	offsets  [2]time.Duration
 	rings    [2]*signing.Ring
-	tokens   []minted
+	tokens   map[string]minted    // by kid, the one that lives longest
 	seen     map[string]time.Time // when each key was first in the key set that every replica serves
 	unheard  map[string]bool      // keys that signed without notice, as somebody asked
 	revoked  map[string]bool
@@ -66,7 +66,9 @@ func (s *schedule) mint(t *testing.T) {
 			s.t.Fatalf("replica %d signs with a key that was published %s ago", i, s.now.Sub(s.seen[kid]))
 		}
 		s.firstUse[kid] = true
-		s.tokens = append(s.tokens, minted{token, kid, s.now.Add(s.offsets[i]).Add(ttl)})
+		if expires := r.Now().Add(ttl); expires.After(s.tokens[kid].expires) {
+			s.tokens[kid] = minted{token, kid, expires}
+		}
 	}
 }
 
@@ -107,7 +109,7 @@ func (s *schedule) check() {
 	}
 }
 
-// activeKeys are the active key as each replica knows it.
+// without notes that the active keys may have had to sign without notice.
 func (s *schedule) without() {
 	for _, r := range s.rings {
 		for _, k := range r.Loaded() {
@@ -139,7 +141,7 @@ func TestNoScheduleBreaksAToken(t *testing.T) {
 		db := openSQLite(t, filepath.Join(dir, time.Duration(n).String()+".db"), &commits{})
 		s := &schedule{
 			t: rt, store: &crashing{Store: db.SigningKeys(), left: -1}, now: start,
-			seen: map[string]time.Time{}, unheard: map[string]bool{}, revoked: map[string]bool{}, firstUse: map[string]bool{},
+			seen: map[string]time.Time{}, tokens: map[string]minted{}, unheard: map[string]bool{}, revoked: map[string]bool{}, firstUse: map[string]bool{},
 		}
 		for i := range s.rings {
 			s.start(t, i)
