@@ -43,6 +43,7 @@ const (
 	SigningKeyAdded      Name = "signing_key.created"
 	SigningKeyRotated    Name = "signing_key.rotated"
 	SigningKeyRemoved    Name = "signing_key.removed" // all it signed has expired
+	SigningKeyRevoked    Name = "signing_key.revoked"
 	ClientCreated        Name = "client.created"
 	ClientUpdated        Name = "client.updated"
 	ClientSecretRotated  Name = "client.secret_rotated"
@@ -76,7 +77,7 @@ var catalogue = []entry{
 	{APIKeyCreated, "TH1401I"}, {APIKeyUpdated, "TH1402I"}, {APIKeyRotated, "TH1403I"}, {APIKeyRevoked, "TH1404I"},
 	{APIKeyUsed, "TH1405I"}, {APIKeyRefused, "TH1406W"}, {APIKeyDue, "TH1407W"},
 	{PermissionDenied, "TH1501W"}, {CrossOrgDenied, "TH1502W"},
-	{SigningKeyAdded, "TH1601I"}, {SigningKeyRotated, "TH1602I"}, {SigningKeyRemoved, "TH1603I"},
+	{SigningKeyAdded, "TH1601I"}, {SigningKeyRotated, "TH1602I"}, {SigningKeyRemoved, "TH1603I"}, {SigningKeyRevoked, "TH1604W"},
 	{ClientCreated, "TH1611I"}, {ClientUpdated, "TH1612I"}, {ClientSecretRotated, "TH1613I"}, {ClientDeleted, "TH1614I"},
 	{ClientTokenIssued, "TH1615I"}, {ClientRefused, "TH1616W"},
 	{LogoutDelivered, "TH1621I"}, {LogoutFailed, "TH1622W"},

@@ -131,6 +131,7 @@ func (s *Server) administrationRoutes() []route {
 		{http.MethodGet, "/api/v1/audit", require(accounts.AuditRead), handle(s, http.StatusOK, s.listAuditEvents)},
 		{http.MethodGet, "/api/v1/signing-keys", require(accounts.SigningKeysRead), handle(s, http.StatusOK, s.listSigningKeys)},
 		{http.MethodPost, "/api/v1/signing-keys/rotate", require(accounts.SigningKeysManage), handle(s, http.StatusOK, s.rotateSigningKeys)},
+		{http.MethodPost, "/api/v1/signing-keys/:id/revoke", require(accounts.SigningKeysManage), handle(s, http.StatusNoContent, s.revokeSigningKey)},
 	}
 }
 

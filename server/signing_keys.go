@@ -38,13 +38,14 @@ func (s *Server) listSigningKeys(ctx context.Context, _ ident.Caller, _ none) (p
 
 // rotateSigningKeys is what is rotated: every algorithm where none is named.
 type rotateSigningKeys struct {
-	Algorithm string `json:"algorithm"`
+	Algorithm   string `json:"algorithm"`
+	Immediately bool   `json:"immediately"` // sign with keys that verifiers may not know yet
 }
 
 func (*rotateSigningKeys) bodyOptional() {}
 
 // rotateSigningKeys serves POST /api/v1/signing-keys/rotate, and answers with
-// the new keys. The keys sign the tokens of every organisation, so it is for
+// the next keys. The keys sign the tokens of every organisation, so it is for
 // those who answer for the deployment.
 func (s *Server) rotateSigningKeys(ctx context.Context, caller ident.Caller, req rotateSigningKeys) (page[signingKey], error) {
 	if err := s.Services.People.JudgeDeployment(ctx, caller); err != nil {
@@ -54,6 +55,29 @@ func (s *Server) rotateSigningKeys(ctx context.Context, caller ident.Caller, req
 	if req.Algorithm != "" {
 		named = []string{req.Algorithm}
 	}
-	fresh, err := s.Services.Ring.Rotate(ctx, caller, named...)
+	rotate := s.Services.Ring.Rotate
+	if req.Immediately {
+		rotate = s.Services.Ring.RotateNow
+	}
+	fresh, err := rotate(ctx, caller, named...)
 	return signingKeysOf(fresh), err
+}
+
+// signingKeyByID names a signing key. A kid of ours is a SHA-256 in base64.
+type signingKeyByID struct {
+	id string
+}
+
+func (r *signingKeyByID) read(i *input) error {
+	r.id = i.c.Param("id")
+	return nil
+}
+
+// revokeSigningKey serves POST /api/v1/signing-keys/:id/revoke: all that the key
+// signed is refused, whosesoever it is.
+func (s *Server) revokeSigningKey(ctx context.Context, caller ident.Caller, req signingKeyByID) (none, error) {
+	if err := s.Services.People.JudgeDeployment(ctx, caller); err != nil {
+		return none{}, err
+	}
+	return none{}, s.Services.Ring.Revoke(ctx, caller, req.id)
 }

@@ -27,7 +27,7 @@ func TestOnlyTheFirstOrganisationRotatesSigningKeys(t *testing.T) {
 	for _, alg := range []string{"EdDSA", "none", "HS256"} {
 		g.want(g.do("POST", "/api/v1/signing-keys/rotate", `{"algorithm":"`+alg+`"}`, bearer(admin)...), 422)
 	}
-	a := g.want(g.do("POST", "/api/v1/signing-keys/rotate", `{"algorithm":"ES256"}`, bearer(admin)...), 200)
+	a := g.want(g.do("POST", "/api/v1/signing-keys/rotate", `{"algorithm":"ES256","immediately":true}`, bearer(admin)...), 200)
 	fresh := a.json["data"].([]any)[0].(map[string]any)["id"].(string)
 	set := string(g.want(g.do("GET", "/.well-known/jwks.json", ""), 200).body)
 	if strings.Contains(before, fresh) || !strings.Contains(set, fresh) || strings.Count(set, `"kid"`) != 3 {
@@ -38,7 +38,7 @@ func TestOnlyTheFirstOrganisationRotatesSigningKeys(t *testing.T) {
 	if header, _ := claims(t, g.admin()); header["kid"] != fresh {
 		t.Errorf("a token is signed by %v; want %s", header["kid"], fresh)
 	}
-	g.want(g.do("POST", "/api/v1/signing-keys/rotate", "", bearer(admin)...), 200)
+	g.want(g.do("POST", "/api/v1/signing-keys/rotate", `{"immediately":true}`, bearer(admin)...), 200)
 	if set := string(g.want(g.do("GET", "/.well-known/jwks.json", ""), 200).body); strings.Count(set, `"kid"`) != 5 {
 		t.Errorf("after a rotation of all: %s", set)
 	}

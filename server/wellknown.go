@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// How long published documents may be believed without asking again. A key is
-// published for longer than jwksAge before it signs.
-const (
-	jwksAge     = 5 * time.Minute
-	metadataAge = 5 * time.Minute
-)
+// JWKSAge is how long the JWK Set may be believed without asking again. A key
+// is published for longer before it signs.
+const JWKSAge = 5 * time.Minute
+
+// metadataAge is the same for the other documents.
+const metadataAge = 5 * time.Minute
 
 // makeDocuments makes the documents that only the configuration decides.
 func (s *Server) makeDocuments() (documents, error) {
@@ -38,7 +38,7 @@ func (s *Server) makeDocuments() (documents, error) {
 // jwks serves GET /.well-known/jwks.json from the ring's ready bytes.
 func (s *Server) jwks(context.Context) (document, error) {
 	d := s.Services.Ring.JWKS()
-	return document{kind: "application/json", body: d.Body, etag: d.ETag, maxAge: jwksAge}, nil
+	return document{kind: "application/json", body: d.Body, etag: d.ETag, maxAge: JWKSAge}, nil
 }
 
 // revocations serves GET /.well-known/revocations, a signed list.

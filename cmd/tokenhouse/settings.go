@@ -80,6 +80,7 @@ func settings() []setting {
 		span("browser_session_ttl", "a browser is signed in to our pages for so long at most", func(c *config) *time.Duration { return &c.House.Tokens.BrowserAbsolute }),
 		span("browser_session_idle_ttl", "a browser that does not come by for so long is signed out", func(c *config) *time.Duration { return &c.House.Tokens.BrowserIdle }),
 		list("signing_algorithms", "also sign with these, for clients that ask: PS256, EdDSA, ES384", func(c *config) *[]string { return &c.House.Tokens.SigningAlgorithms }).defaultsTo("ES256 and RS256 always do"),
+		span("signing_key_lifetime", "a signing key is replaced after so long; 0: never by itself", func(c *config) *time.Duration { return &c.House.Tokens.SigningKeyLife }),
 		text("admin_email", "first administrator, made at the first start", func(c *config) *string { return &c.House.Admin.Email }),
 		hidden("admin_password", "password of the first administrator", func(c *config) *secret.Plain { return &c.House.Admin.Password }).defaultsTo("made up, and told once"),
 		prefixes("trusted_proxies", "networks whose forwarding headers are believed", func(c *config) *[]netip.Prefix { return &c.House.HTTP.TrustedProxies }).defaultsTo("none"),

@@ -12,6 +12,7 @@ const (
 	flushEvery   = 5 * time.Second
 	lockedEvery  = 15 * time.Second
 	cleanupEvery = time.Minute
+	keysEvery    = 30 * time.Second
 	dueEvery     = 10 * time.Minute
 )
 
@@ -31,12 +32,13 @@ func (h *House) Run(ctx context.Context) {
 	all.Go(func() { h.every(ctx, flushEvery, "the use of clients could not be stored", h.parts.clientUsage.Flush) })
 	all.Go(func() { h.every(ctx, cleanupEvery, "expired rows could not be removed", h.cleanup) })
 	all.Go(func() { h.every(ctx, dueEvery, "keys that are due for rotation could not be marked", h.markDue) })
+	all.Go(func() { h.every(ctx, keysEvery, "signing keys could not be rotated", h.Ring.Tend) })
 	all.Wait()
 }
 
 // Tend does everything once that Run does again and again.
 func (h *House) Tend(ctx context.Context) error {
-	return errors.Join(h.Feed.Poll(ctx), h.TellLogouts(ctx), h.APIKeys.Flush(ctx), h.parts.clientUsage.Flush(ctx), h.countLocked(ctx), h.cleanup(ctx), h.markDue(ctx))
+	return errors.Join(h.Feed.Poll(ctx), h.TellLogouts(ctx), h.APIKeys.Flush(ctx), h.parts.clientUsage.Flush(ctx), h.countLocked(ctx), h.cleanup(ctx), h.markDue(ctx), h.Ring.Tend(ctx))
 }
 
 // every does work at once and then at each interval. What fails is logged and

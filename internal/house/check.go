@@ -137,6 +137,9 @@ func (t Tokens) check(f *findings) {
 	} {
 		s.check(f)
 	}
+	if t.SigningKeyLife != 0 {
+		span{"signing_key_lifetime", t.SigningKeyLife, MaxAccessTTL, 2 * year}.check(f)
+	}
 	for _, alg := range t.SigningAlgorithms {
 		if err := signing.CheckAlgorithm(alg); err != nil {
 			f.mistake("signing_algorithms", fmt.Sprintf("%q is no algorithm that we sign with", alg), "some of PS256, EdDSA and ES384; ES256 and RS256 always sign")

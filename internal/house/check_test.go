@@ -52,6 +52,7 @@ func TestEachMistakeIsFoundUnderItsKey(t *testing.T) {
 		"refresh_grace":            {func(c *Config) { c.Tokens.RefreshGrace = -time.Second }},
 		"refresh_cooldown":         {func(c *Config) { c.Tokens.RefreshCooldown = 2 * time.Minute }},
 		"signing_algorithms":       {func(c *Config) { c.Tokens.SigningAlgorithms = []string{"EdDSA", "HS256"} }},
+		"signing_key_lifetime":     {func(c *Config) { c.Tokens.SigningKeyLife = time.Hour }, func(c *Config) { c.Tokens.SigningKeyLife = -time.Hour }},
 		"browser_session_ttl":      {func(c *Config) { c.Tokens.BrowserAbsolute = 400 * 24 * time.Hour }},
 		"browser_session_idle_ttl": {func(c *Config) { c.Tokens.BrowserIdle = 25 * time.Hour }, func(c *Config) { c.Tokens.BrowserIdle = time.Second }},
 		"api_key_prefix": {

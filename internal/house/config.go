@@ -55,6 +55,7 @@ type Tokens struct {
 	RefreshCooldown time.Duration // a repeated refresh within it does not rotate; 0 rotates always
 	// SigningAlgorithms sign besides ES256, for access tokens, and RS256, for ID tokens.
 	SigningAlgorithms []string
+	SigningKeyLife    time.Duration // a signing key is replaced after so long; 0 never does by itself
 	BrowserIdle       time.Duration // a browser that does not come by for so long is signed out
 	BrowserAbsolute   time.Duration // a browser is signed in for so long at most
 }
@@ -107,6 +108,7 @@ func Defaults() Config {
 			RefreshCooldown: 30 * time.Second,
 			BrowserIdle:     8 * time.Hour,
 			BrowserAbsolute: 24 * time.Hour,
+			SigningKeyLife:  90 * 24 * time.Hour,
 		},
 		APIKeys: APIKeys{Prefix: "th_live"},
 		Accounts: Accounts{

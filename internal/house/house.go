@@ -19,6 +19,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/keys/signing"
 	"github.com/tokenhouse/tokenhouse/metrics"
 	"github.com/tokenhouse/tokenhouse/oauth"
+	"github.com/tokenhouse/tokenhouse/server"
 	"github.com/tokenhouse/tokenhouse/storage"
 	"github.com/tokenhouse/tokenhouse/storage/gormstore"
 	"github.com/tokenhouse/tokenhouse/tokens"
@@ -152,6 +153,11 @@ func (h *House) committed(events []audit.Event, cs []changes.Change) {
 // replicas may sign with it until they hear, and clocks differ.
 const keyMargin = time.Hour
 
+// keyNotice is how long a key is published before it signs: what verifiers may
+// keep of the JWK Set, and two minutes for replicas to hear of it and for
+// clocks that differ.
+const keyNotice = server.JWKSAge + 2*time.Minute
+
 func (h *House) openSecrets(ctx context.Context) error {
 	h.parts.secrets = &sealing.Secrets{Store: h.DB.SealedSecrets(), Keeper: h.parts.keeper, Now: h.env.Now, Random: h.env.Random}
 	if err := h.parts.secrets.Load(ctx); err != nil {
@@ -160,6 +166,7 @@ func (h *House) openSecrets(ctx context.Context) error {
 	h.Ring = &signing.Ring{
 		Store: h.DB.SigningKeys(), Keeper: h.parts.keeper, Now: h.env.Now, Random: h.env.Random, Logger: h.env.Logger,
 		Algorithms: h.conf.Tokens.signingAlgorithms(), Retain: MaxAccessTTL + keyMargin,
+		Announce: keyNotice, Lifetime: h.conf.Tokens.SigningKeyLife,
 	}
 	return h.Ring.Load(ctx)
 }

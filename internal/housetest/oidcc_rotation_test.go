@@ -18,7 +18,7 @@ func static(token string) oauth2.TokenSource {
 }
 
 // TestOIDCCServerRotateKeys is oidcc-server-rotate-keys: an administrator
-// rotates the signing keys while a client of go-oidc watches, which knows the
+// rotates the signing keys at once while a client of go-oidc watches, which knows the
 // old key set. What was signed before stays good, and what is signed with the
 // new key is good for the client at once, which fetches the set anew.
 func TestOIDCCServerRotateKeys(t *testing.T) {
@@ -33,7 +33,7 @@ func TestOIDCCServerRotateKeys(t *testing.T) {
 		}
 		before := cleanKeys(t, p.discover().JWKS)
 		old, _ := p.signedByPublished(first.id)
-		admin.Post("/api/v1/signing-keys/rotate", map[string]string{"algorithm": "RS256"}).Expect(http.StatusOK)
+		admin.Post("/api/v1/signing-keys/rotate", map[string]any{"algorithm": "RS256", "immediately": true}).Expect(http.StatusOK)
 		h.Follow()
 		after := cleanKeys(t, p.discover().JWKS)
 		if len(after.Keys) != len(before.Keys)+1 || len(after.Key(old.KeyID)) != 1 {

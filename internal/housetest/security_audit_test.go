@@ -171,6 +171,11 @@ var decisions = []happening{
 		w.as(t).Delete("/api/v1/sessions").Expect(http.StatusOK)
 		return w.as(t).Delete("/api/v1/sessions") // ends the one session that is left
 	}, []string{"session.revoked success signed_out_everywhere"}},
+	{"the next signing key", byAdmin("POST", "/api/v1/signing-keys/rotate", map[string]string{"algorithm": "RS256"}), []string{"signing_key.created success"}},
+	{"its use at once", byAdmin("POST", "/api/v1/signing-keys/rotate", map[string]any{"algorithm": "RS256", "immediately": true}), []string{"signing_key.rotated success"}},
+	{"its revocation", func(t *testing.T, w *witness) housetest.Reply {
+		return w.admin(t).Post("/api/v1/signing-keys/"+activeKey(w.h.House(), "RS256")+"/revoke", nil)
+	}, []string{"signing_key.revoked success", "signing_key.rotated success"}},
 	{"a member gone", byAdmin("DELETE", "/api/v1/memberships/{worker}", nil), []string{"member.removed success"}},
 }
 

@@ -128,7 +128,7 @@ func TestResourceServersFollowARotation(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.Advance(time.Minute)
-		h.Client().As(first).Post("/api/v1/signing-keys/rotate", nil).Expect(http.StatusOK)
+		h.Client().As(first).Post("/api/v1/signing-keys/rotate", map[string]any{"immediately": true}).Expect(http.StatusOK)
 		second := h.Login(h.Admin).Access
 		h.At(1).As(second).Get("/api/v1/me").Expect(http.StatusOK) // though nobody told this replica
 		h.Follow()

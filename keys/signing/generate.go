@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
@@ -53,8 +52,8 @@ func newPrivate(alg string, random io.Reader) (crypto.Signer, error) {
 	}
 }
 
-// newKey makes an active key of the algorithm, sealed by keeper.
-func newKey(alg string, keeper sealing.Keeper, random io.Reader, now time.Time) (Key, error) {
+// newKey makes a key of the algorithm, sealed by keeper, which is in no state yet.
+func newKey(alg string, keeper sealing.Keeper, random io.Reader) (Key, error) {
 	private, err := newPrivate(alg, random)
 	if err != nil {
 		return Key{}, fmt.Errorf("generate a signing key: %w", err)
@@ -67,7 +66,7 @@ func newKey(alg string, keeper sealing.Keeper, random io.Reader, now time.Time) 
 	if err != nil {
 		return Key{}, fmt.Errorf("encode a signing key: %w", err)
 	}
-	k := Key{ID: public.KeyID, Algorithm: alg, State: Active, CreatedAt: now, ActivatedAt: now, Public: public}
+	k := Key{ID: public.KeyID, Algorithm: alg, Public: public}
 	if k.Sealed, err = keeper.Seal(der, sealContext(k.ID)); err != nil {
 		return Key{}, fmt.Errorf("seal a signing key: %w", err)
 	}

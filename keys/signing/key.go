@@ -30,7 +30,7 @@ type Key struct {
 	State       State
 	CreatedAt   time.Time
 	ActivatedAt time.Time       // zero where it never signed
-	RetiredAt   time.Time       // zero where it may still sign
+	RetiredAt   time.Time       // when it retired or was revoked; zero where it may still sign
 	Public      jose.JSONWebKey // with kid, alg and use; no private member
 	Sealed      []byte          // the private key, PKCS #8, sealed under the context "signing-key:" + ID
 }
@@ -47,13 +47,18 @@ type Store interface {
 type Tx interface {
 	audit.Sink
 	changes.Sink
+	// LockSigningKeys returns every key, oldest first, and lets no other
+	// transaction add or change one until this one has ended.
+	LockSigningKeys() ([]Key, error)
 	// AddSigningKey stores a new key. It is fault.Conflict where a key of that
 	// id exists, or where it would be the second active one of its algorithm;
 	// the transaction is then of no further use.
 	AddSigningKey(Key) error
-	// RetireSigningKey makes an active key a retiring one. It is fault.Conflict
-	// where the key is not active.
-	RetireSigningKey(id string, at time.Time) error
+	// MoveSigningKey gives a key that is in the state from another one: at is
+	// when it was activated, or when it retired or was revoked. It is
+	// fault.Conflict where the key is not in the state from, or would be the
+	// second active one of its algorithm.
+	MoveSigningKey(id string, from, to State, at time.Time) error
 	// DeleteSigningKey forgets a key for ever; fault.NotFound where there is none.
 	DeleteSigningKey(id string) error
 }

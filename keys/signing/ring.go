@@ -13,8 +13,6 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
-	"github.com/tokenhouse/tokenhouse/audit"
-	"github.com/tokenhouse/tokenhouse/internal/changes"
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/keys/sealing"
 )
@@ -39,6 +37,12 @@ type Ring struct {
 	// Retain is how long a key stays published after it signed last: longer than
 	// anything it signed lives. Where zero it stays for ever.
 	Retain time.Duration
+	// Announce is how long a key is published before it signs: longer than
+	// verifiers keep the JWK Set, and clocks differ.
+	Announce time.Duration
+	// Lifetime is how long a key signs before Tend gives it a successor. Where
+	// zero it signs until somebody rotates.
+	Lifetime time.Duration
 
 	loading sync.Mutex // held by whoever reads the store; never by a signer
 	view    atomic.Pointer[view]
@@ -74,7 +78,7 @@ func (r *Ring) Load(ctx context.Context) error {
 			r.view.Store(v)
 			return nil
 		}
-		if err := r.add(ctx, missing); err != nil && !errors.Is(err, fault.Conflict) {
+		if err := r.add(ctx, keys, missing); err != nil && !errors.Is(err, fault.Conflict) {
 			return err
 		}
 	}
@@ -91,34 +95,22 @@ func (r *Ring) algorithms() []string {
 	return slices.Clone(r.Algorithms)
 }
 
-// add creates an active key for each of the algorithms.
-func (r *Ring) add(ctx context.Context, algorithms []string) error {
-	now := r.Now()
-	keys := make([]Key, len(algorithms))
+// add gives each of the algorithms, which have none, an active key: the one that
+// is published, or one that signs without notice, for nothing else could.
+func (r *Ring) add(ctx context.Context, keys []Key, algorithms []string) error {
+	steps := make([]step, len(algorithms))
 	for i, alg := range algorithms {
-		k, err := newKey(alg, r.Keeper, r.Random, now)
-		if err != nil {
-			return err
-		}
-		keys[i] = k
+		_, next := standing(keys, alg)
+		steps[i] = step{id: next.ID, algorithm: alg, to: Active}
 	}
+	made, err := r.made(steps)
+	if err != nil {
+		return err
+	}
+	now := r.Now()
 	return r.Store.InTx(ctx, func(tx Tx) error {
-		for _, k := range keys {
-			if err := tx.AddSigningKey(k); err != nil {
-				return err
-			}
-			err := errors.Join(
-				tx.Record(audit.Event{
-					Time: now, Name: audit.SigningKeyAdded, Outcome: audit.Success, Actor: audit.Actor{Type: "system"},
-					Targets: []audit.Target{{Type: "signing_key", ID: k.ID}}, Meta: map[string]string{"algorithm": k.Algorithm},
-				}),
-				tx.Announce(changes.Change{Kind: changes.SigningKeys, Key: k.ID, At: now}),
-			)
-			if err != nil {
-				return err
-			}
-		}
-		return nil
+		_, err := perform(tx, steps, shelf{keys, made}, now, recordedBySystem)
+		return err
 	})
 }
 

@@ -23,13 +23,24 @@ const lookAgain = time.Second
 // JWK Set that is too long.
 const maxKeys = 10
 
-// Rotate gives algorithms of the ring new active keys, and returns them: every
-// algorithm where none is named. The keys that signed until now stay in the JWK
-// Set until Prune removes them, so that no token they signed is refused. It is
-// fault.Invalid for an algorithm that the ring does not sign with, and
-// fault.Conflict where another rotation was faster, or ten keys of an algorithm
-// are published already.
+// Rotate publishes the next key of algorithms of the ring, of every one where
+// none is named, and returns them. Tend lets them sign once they have been
+// published for Announce, so that verifiers know them by then. One that is
+// published already is returned as it is. It is fault.Invalid for an algorithm
+// that the ring does not sign with, and fault.Conflict where ten keys of an
+// algorithm are published already.
 func (r *Ring) Rotate(ctx context.Context, by ident.Caller, named ...string) ([]Key, error) {
+	return r.rotate(ctx, by, Published, named)
+}
+
+// RotateNow is Rotate, and the next keys sign at once: verifiers that keep the
+// JWK Set and do not fetch it anew for a key id that they do not know refuse
+// what the new keys sign for as long as they keep it.
+func (r *Ring) RotateNow(ctx context.Context, by ident.Caller, named ...string) ([]Key, error) {
+	return r.rotate(ctx, by, Active, named)
+}
+
+func (r *Ring) rotate(ctx context.Context, by ident.Caller, to State, named []string) ([]Key, error) {
 	for _, alg := range named {
 		if !slices.Contains(r.algorithms(), alg) {
 			return nil, fault.Refuse("algorithm", "must be one that this deployment signs with: "+strings.Join(r.algorithms(), ", "))
@@ -38,74 +49,48 @@ func (r *Ring) Rotate(ctx context.Context, by ident.Caller, named ...string) ([]
 	if len(named) == 0 {
 		named = r.algorithms()
 	}
-	now := r.Now().Truncate(time.Microsecond)
+	after, err := r.change(ctx, recordedBy(by), func(keys []Key, _ time.Time) ([]step, error) { return rotation(keys, named, to) })
+	if err != nil {
+		return nil, err
+	}
 	fresh := make([]Key, len(named))
 	for i, alg := range named {
-		k, err := newKey(alg, r.Keeper, r.Random, now)
-		if err != nil {
-			return nil, err
+		active, next := standing(after, alg)
+		if fresh[i] = next; to == Active {
+			fresh[i] = active
 		}
-		fresh[i] = k
-	}
-	// Read outside of the transaction: RetireSigningKey holds that it is still so.
-	old, err := r.Store.SigningKeys(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, alg := range named {
-		if n := countOf(old, alg); n >= maxKeys {
-			return nil, fault.New(fault.Conflict, fmt.Sprintf("There are %d keys for %s already: what the oldest signed must expire first.", n, alg))
-		}
-	}
-	err = r.Store.InTx(ctx, func(tx Tx) error {
-		for _, k := range fresh {
-			if err := replace(tx, by, old, k); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	// What is signed from now on, here, is signed with the new keys. It is done
-	// already: where the reload fails, the feed tries it again.
-	if err := r.Load(ctx); err != nil {
-		r.logger().ErrorContext(ctx, "signing keys could not be loaded after their rotation", "err", err)
 	}
 	return fresh, nil
 }
 
-func countOf(keys []Key, alg string) (n int) {
-	for _, k := range keys {
-		if k.Algorithm == alg && k.State != Revoked {
-			n++
-		}
-	}
-	return n
+// Revoke takes a key out of the JWK Set: from now on everything that it signed
+// is refused, here at once and by other replicas when they hear of it. Where it
+// was the active one, the next key of its algorithm signs in its place, or a
+// new one where none is published. A key that is revoked already stays so. It
+// is fault.NotFound where there is no such key.
+func (r *Ring) Revoke(ctx context.Context, by ident.Caller, id string) error {
+	_, err := r.change(ctx, recordedBy(by), func(keys []Key, _ time.Time) ([]step, error) {
+		return revocation(keys, id, r.algorithms())
+	})
+	return err
 }
 
-// replace stores k in the place of the active key of its algorithm.
-func replace(tx Tx, by ident.Caller, old []Key, k Key) error {
-	e := audit.By(by, k.CreatedAt, audit.SigningKeyRotated, audit.Target{Type: "signing_key", ID: k.ID})
-	e.Meta = map[string]string{"algorithm": k.Algorithm}
-	for _, o := range old {
-		if o.Algorithm == k.Algorithm && o.State == Active {
-			if err := tx.RetireSigningKey(o.ID, k.CreatedAt); err != nil {
-				return err
-			}
-			e.Meta["previous"] = o.ID
-		}
-	}
-	return errors.Join(tx.AddSigningKey(k), tx.Record(e), tx.Announce(changes.Change{Kind: changes.SigningKeys, Key: k.ID, At: k.CreatedAt}))
+// Tend does what is due: it publishes the next key Announce before the active
+// one has signed for Lifetime, and lets a key sign that has been published for
+// Announce. Any number of replicas may do so at a time; one of them acts.
+func (r *Ring) Tend(ctx context.Context) error {
+	_, err := r.change(ctx, recordedBySystem, func(keys []Key, now time.Time) ([]step, error) {
+		return judge(keys, r.algorithms(), r.Announce, r.Lifetime, now), nil
+	})
+	return err
 }
 
-// Prune removes the keys that retired longer than Retain ago: everything they
-// signed has expired. It does nothing where Retain is zero.
+// Prune removes the keys that retired or were revoked longer than Retain ago:
+// everything they signed has expired. It does nothing where Retain is zero.
 func (r *Ring) Prune(ctx context.Context) error {
 	now := r.Now()
 	for _, k := range r.Loaded() {
-		if r.Retain == 0 || k.State != Retiring || now.Sub(k.RetiredAt) < r.Retain {
+		if r.Retain == 0 || k.State != Retiring && k.State != Revoked || now.Sub(k.RetiredAt) < r.Retain {
 			continue
 		}
 		if err := r.remove(ctx, k, now); err != nil && !errors.Is(err, fault.NotFound) { // another replica was faster
@@ -121,10 +106,7 @@ func (r *Ring) remove(ctx context.Context, k Key, now time.Time) error {
 			return err
 		}
 		return errors.Join(
-			tx.Record(audit.Event{
-				Time: now, Name: audit.SigningKeyRemoved, Outcome: audit.Success, Actor: audit.Actor{Type: "system"},
-				Targets: []audit.Target{{Type: "signing_key", ID: k.ID}}, Meta: map[string]string{"algorithm": k.Algorithm},
-			}),
+			tx.Record(recordedBySystem(now, audit.SigningKeyRemoved, k, "")),
 			tx.Announce(changes.Change{Kind: changes.SigningKeys, Key: k.ID, At: now}),
 		)
 	})

@@ -65,7 +65,7 @@ func TestARotatedKeyIsTrustedUntilItsLastTokenHasExpired(t *testing.T) {
 	r := moving(t, db.SigningKeys(), &at, "ES256", "RS256")
 	old, other := signed(t, r, "ES256"), signed(t, r, "RS256")
 	at.Store(int64(time.Hour))
-	fresh, err := r.Rotate(t.Context(), operator, "ES256")
+	fresh, err := r.RotateNow(t.Context(), operator, "ES256")
 	if err != nil || len(fresh) != 1 || fresh[0].State != signing.Active || fresh[0].Algorithm != "ES256" {
 		t.Fatalf("Rotate = %+v, %v; want one active ES256 key", fresh, err)
 	}
@@ -108,7 +108,7 @@ func TestARotationWithoutAnAlgorithmIsOfAll(t *testing.T) {
 	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{})
 	r := moving(t, db.SigningKeys(), &at, "ES256", "RS256")
 	before := map[string]string{"ES256": signed(t, r, "ES256"), "RS256": signed(t, r, "RS256")}
-	if fresh, err := r.Rotate(t.Context(), operator); err != nil || len(fresh) != 2 {
+	if fresh, err := r.RotateNow(t.Context(), operator); err != nil || len(fresh) != 2 {
 		t.Fatalf("%d keys, %v; want 2", len(fresh), err)
 	}
 	for alg, old := range before {
@@ -120,7 +120,7 @@ func TestARotationWithoutAnAlgorithmIsOfAll(t *testing.T) {
 	if err := json.Unmarshal(r.JWKS().Body, &set); err != nil || len(set.Keys) != 4 {
 		t.Errorf("%d keys are published, %v; want the new and the old ones", len(set.Keys), err)
 	}
-	if _, err := r.Rotate(t.Context(), operator, "EdDSA"); !errors.Is(err, fault.Invalid) {
+	if _, err := r.RotateNow(t.Context(), operator, "EdDSA"); !errors.Is(err, fault.Invalid) {
 		t.Errorf("an algorithm that is not configured: %v; want Invalid", err)
 	}
 }
@@ -152,18 +152,18 @@ func TestRotationsAreBounded(t *testing.T) {
 	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{})
 	r := moving(t, db.SigningKeys(), &at)
 	for range 9 {
-		if _, err := r.Rotate(t.Context(), operator); err != nil {
+		if _, err := r.RotateNow(t.Context(), operator); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := r.Rotate(t.Context(), operator); !errors.Is(err, fault.Conflict) {
+	if _, err := r.RotateNow(t.Context(), operator); !errors.Is(err, fault.Conflict) {
 		t.Errorf("the eleventh key: %v; want Conflict", err)
 	}
 	at.Store(int64(retain))
 	if err := r.Prune(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if fresh, err := r.Rotate(t.Context(), operator); err != nil || len(fresh) != 1 {
+	if fresh, err := r.RotateNow(t.Context(), operator); err != nil || len(fresh) != 1 {
 		t.Errorf("once the old ones are gone: %v", err)
 	}
 }
@@ -191,7 +191,7 @@ func TestRotationsOfReplicasLeaveOneActiveKey(t *testing.T) {
 			var done atomic.Int32
 			for _, r := range rings {
 				wg.Go(func() {
-					switch _, err := r.Rotate(context.Background(), operator); {
+					switch _, err := r.RotateNow(context.Background(), operator); {
 					case err == nil:
 						done.Add(1)
 					case !errors.Is(err, fault.Conflict):
@@ -226,7 +226,7 @@ func TestAnUnknownKeyIsLookedForOnceASecond(t *testing.T) {
 	here := moving(t, openSQLite(t, path, &commits{}).SigningKeys(), &at)
 	store := &counted{Store: openSQLite(t, path, &commits{}).SigningKeys()}
 	there := moving(t, store, &at)
-	fresh, err := here.Rotate(t.Context(), operator)
+	fresh, err := here.RotateNow(t.Context(), operator)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"gorm.io/gorm"
+
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/keys/signing"
 )
@@ -39,8 +41,12 @@ func (db *DB) SigningKeys() signing.Store { return signingKeys{db} }
 type signingKeys struct{ db *DB }
 
 func (s signingKeys) SigningKeys(ctx context.Context) ([]signing.Key, error) {
+	return readSigningKeys(s.db.read.WithContext(ctx))
+}
+
+func readSigningKeys(g *gorm.DB) ([]signing.Key, error) {
 	var rows []signingKeyRow
-	if err := s.db.read.WithContext(ctx).Order("created_at, id").Find(&rows).Error; err != nil {
+	if err := g.Order("created_at, id").Find(&rows).Error; err != nil {
 		return nil, unavailable(err)
 	}
 	out := make([]signing.Key, len(rows))
@@ -58,13 +64,28 @@ func (s signingKeys) InTx(ctx context.Context, fn func(signing.Tx) error) error 
 	return s.db.inTx(ctx, func(t *tx) error { return fn(t) })
 }
 
-func (t *tx) RetireSigningKey(id string, at time.Time) error {
-	done := t.g.Model(&signingKeyRow{}).Where("id = ? AND state = ?", id, string(signing.Active)).
-		Updates(map[string]any{"state": string(signing.Retiring), "retired_at": micros(at)})
+// LockSigningKeys locks the table, not its rows: a key that another replica
+// adds meanwhile would be missed. Readers do not wait.
+func (t *tx) LockSigningKeys() ([]signing.Key, error) {
+	if t.g.Name() == "postgres" {
+		if err := t.g.Exec("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE").Error; err != nil {
+			return nil, unavailable(err)
+		}
+	}
+	return readSigningKeys(t.g)
+}
+
+func (t *tx) MoveSigningKey(id string, from, to signing.State, at time.Time) error {
+	column := "retired_at"
+	if to == signing.Active {
+		column = "activated_at"
+	}
+	done := t.g.Model(&signingKeyRow{}).Where("id = ? AND state = ?", id, string(from)).
+		Updates(map[string]any{"state": string(to), column: micros(at)})
 	if done.Error == nil && done.RowsAffected == 0 {
 		return fault.Conflict
 	}
-	return unavailable(done.Error)
+	return conflict(done.Error)
 }
 
 func (t *tx) DeleteSigningKey(id string) error {

@@ -97,7 +97,7 @@ func replacedSigningKeys(t *testing.T, f *fixture) {
 	next := signingKey(t, "next", "ES256", signing.Active, f.now.Add(time.Hour))
 	replace := func(old string, k signing.Key) error {
 		return store.InTx(t.Context(), func(tx signing.Tx) error {
-			if err := tx.RetireSigningKey(old, at); err != nil {
+			if err := tx.MoveSigningKey(old, signing.Active, signing.Retiring, at); err != nil {
 				return err
 			}
 			return tx.AddSigningKey(k)
