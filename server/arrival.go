@@ -31,7 +31,8 @@ func (s *Server) arrive(next http.Handler) http.Handler {
 		in.caller = ident.Caller{Kind: ident.Anonymous, Origin: in.origin}
 		w.Header().Set("X-Request-Id", string(in.id))
 		out := &reply{ResponseWriter: w}
-		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), inboundKey{}, in), requestTimeout)
+		in.whole = context.WithValue(r.Context(), inboundKey{}, in)
+		ctx, cancel := context.WithTimeout(in.whole, requestTimeout)
 		defer cancel()
 		r = r.WithContext(ctx)
 		defer s.depart(r, in, out)

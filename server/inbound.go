@@ -13,11 +13,12 @@ type inbound struct {
 	id     ident.RequestID
 	at     time.Time // the one clock read of the request
 	origin ident.Origin
-	secure bool         // the client reached us, or the proxy we trust, over TLS
-	route  string       // the template, "/api/v1/api-keys/:id"; empty where no route matched
-	caller ident.Caller // anonymous until a guard has judged the credential
-	viaJar bool         // the credential came in a cookie
-	code   string       // the code of the failure answered, for the access log
+	secure bool            // the client reached us, or the proxy we trust, over TLS
+	route  string          // the template, "/api/v1/api-keys/:id"; empty where no route matched
+	caller ident.Caller    // anonymous until a guard has judged the credential
+	viaJar bool            // the credential came in a cookie
+	code   string          // the code of the failure answered, for the access log
+	whole  context.Context // the request's without requestTimeout: for what is answered piece by piece
 }
 
 type inboundKey struct{}

@@ -145,7 +145,7 @@ func (s *Server) publishedRoutes() []route {
 		{"/assets/style.css", publish(s, fixed(s.documents.asset("/assets/style.css")))},
 		{"/assets/submit.js", publish(s, fixed(s.documents.asset("/assets/submit.js")))},
 		{"/.well-known/jwks.json", publish(s, s.jwks)},
-		{"/.well-known/revocations", publish(s, s.revocations)},
+		{"/.well-known/revocations", publishLive(s, s.revocations)},
 		{"/.well-known/openid-configuration", publish(s, fixed(s.documents.metadata))},
 		{"/.well-known/oauth-authorization-server", publish(s, fixed(s.documents.metadata))},
 		{"/openapi.json", publish(s, fixed(s.documents.openapi))},

@@ -40,9 +40,3 @@ func (s *Server) jwks(context.Context) (document, error) {
 	d := s.Services.Ring.JWKS()
 	return document{kind: "application/json", body: d.Body, etag: d.ETag, maxAge: JWKSAge}, nil
 }
-
-// revocations serves GET /.well-known/revocations, a signed list.
-func (s *Server) revocations(ctx context.Context) (document, error) {
-	d, err := s.Services.Feed.Document(ctx)
-	return document{kind: "application/revocations+jwt", body: d.Body, etag: d.ETag, maxAge: d.MaxAge}, err
-}

@@ -30,8 +30,8 @@ const (
 //	{"iss", "iat", "exp", "max_staleness": seconds, "cursor", "entries": [
 //	  {"jti": …, "exp": …} | {"sid": …, "exp": …} | {"sub": …, "issued_before": …, "exp": …}]}
 //
-// An entry stays until exp, when the last token it names has expired. cursor
-// changes whenever the entries do. A reader whose newest document is older
+// An entry stays until exp, when the last token it names has expired. cursor is
+// where Since goes on, and changes whenever the entries do. A reader whose newest document is older
 // than max_staleness does not know what was revoked meanwhile.
 //
 // Signer, Issuer, Entries and Now are required. Subscribe the feed to the
@@ -52,12 +52,16 @@ type RevocationFeed struct {
 	latest  RevocationDocument
 	built   uint64    // changed, when latest was made
 	renew   time.Time // when latest must be made again
+	past    history   // for Since
+	watch   watchers
 }
 
 // RevocationDocument is the feed as it is served.
 type RevocationDocument struct {
 	Body     []byte    // the compact JWS; media type application/revocations+jwt
 	ETag     string    // quoted, as the header has it
+	Cursor   string    // where Since goes on
+	Delta    bool      // not the whole list; media type application/revocations-delta+jwt
 	IssuedAt time.Time // whole seconds
 	// MaxAge is how long a cache between us and the reader may keep the document.
 	MaxAge time.Duration
@@ -68,13 +72,17 @@ func (f *RevocationFeed) Hear(cs []changes.Change) {
 	for _, c := range cs {
 		if c.Revokes() {
 			f.changed.Add(1)
+			f.watch.wake()
 			return
 		}
 	}
 }
 
 // Forget implements changes.Subscriber.
-func (f *RevocationFeed) Forget() { f.changed.Add(1) }
+func (f *RevocationFeed) Forget() {
+	f.changed.Add(1)
+	f.watch.wake()
+}
 
 // Document returns the feed as of now. One is made per change and per Renewal,
 // however many readers ask. It fails with fault.Unavailable while the
@@ -103,6 +111,7 @@ type feedPayload struct {
 	IssuedAt     int64       `json:"iat"`
 	ExpiresAt    int64       `json:"exp"`
 	MaxStaleness int64       `json:"max_staleness"`
+	Since        string      `json:"since,omitempty"` // of a delta
 	Cursor       string      `json:"cursor"`
 	Entries      []feedEntry `json:"entries"`
 }
@@ -116,29 +125,31 @@ type feedEntry struct {
 }
 
 func (f *RevocationFeed) make(ctx context.Context, now time.Time) (RevocationDocument, error) {
-	entries := []feedEntry{}
-	for _, c := range f.Entries(now) {
+	entries, all := []feedEntry{}, f.Entries(now)
+	for _, c := range all {
 		if e, ok := entryOf(c); ok && c.Until.After(now) {
 			entries = append(entries, e)
 		}
 	}
-	list, err := json.Marshal(entries)
-	if err != nil {
-		return RevocationDocument{}, err
-	}
+	return f.sign(ctx, now, feedPayload{Cursor: cursorOf(byTime(all), now), Entries: entries}, RevocationFeedType)
+}
+
+// sign completes a payload that has its entries and its cursor.
+func (f *RevocationFeed) sign(ctx context.Context, now time.Time, p feedPayload, typ string) (RevocationDocument, error) {
 	staleness := orElse(f.MaxStaleness, DefaultFeedStaleness)
-	payload, err := json.Marshal(feedPayload{
-		Issuer: f.Issuer, IssuedAt: now.Unix(), ExpiresAt: now.Add(staleness).Unix(), MaxStaleness: int64(staleness / time.Second),
-		Cursor: digest(list), Entries: entries,
-	})
+	p.Issuer, p.IssuedAt, p.ExpiresAt, p.MaxStaleness = f.Issuer, now.Unix(), now.Add(staleness).Unix(), int64(staleness/time.Second)
+	payload, err := json.Marshal(p)
 	if err != nil {
 		return RevocationDocument{}, err
 	}
-	jws, err := f.Signer.Sign(ctx, payload, RevocationFeedType)
+	jws, err := f.Signer.Sign(ctx, payload, typ)
 	if err != nil {
 		return RevocationDocument{}, err
 	}
-	return RevocationDocument{Body: []byte(jws), ETag: `"` + digest([]byte(jws)) + `"`, IssuedAt: time.Unix(now.Unix(), 0).UTC(), MaxAge: time.Second}, nil
+	return RevocationDocument{
+		Body: []byte(jws), ETag: `"` + digest([]byte(jws)) + `"`, Cursor: p.Cursor, Delta: typ == RevocationDeltaType,
+		IssuedAt: time.Unix(now.Unix(), 0).UTC(), MaxAge: time.Second,
+	}, nil
 }
 
 // entryOf says what a revocation means to a verifier that sees whole seconds: a

@@ -160,7 +160,10 @@ func (h *House) ready(ctx context.Context) error {
 
 // Drain makes the house say that it is not ready, so that load balancers send
 // nobody new.
-func (h *House) Drain() { h.state.ops.Drain() }
+func (h *House) Drain() {
+	h.state.ops.Drain()
+	h.parts.revoked.End()
+}
 
 // Starting answers for the operations listener until a house is open: alive,
 // and not ready.

@@ -22,18 +22,32 @@ type document struct {
 	unchanged bool          // 304: body is empty
 }
 
+// request is one question to the issuer.
+type request struct {
+	client *http.Client
+	url    string
+	etag   string // of what is known; may be empty
+	limit  int64  // bytes of the answer
+}
+
 // fetch gets url, follows no redirect and reads at most limit bytes.
 func fetch(ctx context.Context, client *http.Client, url, etag string, limit int64) (document, error) {
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	return fetchWithin(ctx, fetchTimeout, request{client, url, etag, limit})
+}
+
+// fetchWithin is fetch with a time limit of its own.
+func fetchWithin(ctx context.Context, most time.Duration, q request) (document, error) {
+	etag, limit := q.etag, q.limit
+	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, q.url, nil)
 	if err != nil {
 		return document{}, err
 	}
 	if etag != "" {
 		req.Header.Set("If-None-Match", etag)
 	}
-	res, err := direct(client).Do(req)
+	res, err := direct(q.client).Do(req)
 	if err != nil {
 		return document{}, err
 	}

@@ -4,15 +4,17 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
 const (
 	// RevocationsType is the typ header of the feed of revocations.
 	RevocationsType = "revocations+jwt"
+	// RevocationsDeltaType is the typ header of what was added to it.
+	RevocationsDeltaType = "revocations-delta+jwt"
 	// DefaultPollInterval is how often RemoteRevocations asks.
 	DefaultPollInterval = time.Second
 
@@ -29,6 +31,13 @@ const (
 // declares (max_staleness), or than MaxStaleness, every token is refused with
 // ErrUnavailable; with FailOpen the entries last seen still count and other
 // tokens pass.
+//
+// With Mode FeedStream or FeedLongPoll it is told of a revocation as it is made.
+// Every delta is signed and names the place that it follows, so that nobody on
+// the way can forge one, and one that was kept back is noticed: by the next, or
+// by the silence. While the issuer, or a proxy before it, does not offer the
+// mode, the feed is polled; the mode is tried again after a pause that grows to
+// half a minute.
 type RemoteRevocations struct {
 	URL    string           // of the feed: issuer + "/.well-known/revocations"
 	Issuer string           // iss of the feed must be exactly this
@@ -39,30 +48,35 @@ type RemoteRevocations struct {
 	Interval     time.Duration // DefaultPollInterval where zero
 	MaxStaleness time.Duration // what the feed declares where zero; never more than that
 	FailOpen     bool
-	// Report, where set, hears of each poll that failed.
+	Mode         FeedMode  // FeedPoll where zero
+	Random       io.Reader // spreads reconnections; crypto/rand where nil
+	// Report, where set, hears of each poll and of each connection that failed.
 	Report func(err error)
+	// Heard, where set, is called after each document that was believed.
+	Heard func()
 
 	polling sync.Mutex
-	latest  atomic.Pointer[revocations]
+	heard   revocations
 }
 
-// revocations is one feed document whose signature held. It never changes.
-type revocations struct {
-	etag      string
-	issued    time.Time
-	staleness time.Duration
-	tokens    map[string]struct{}
-	sessions  map[string]struct{}
-	subjects  map[string]time.Time // refuse what was issued before
-}
-
-// Run polls until ctx ends.
+// Run follows the feed until ctx ends.
 func (r *RemoteRevocations) Run(ctx context.Context) {
+	switch r.Mode {
+	case FeedStream:
+		r.push(ctx, r.stream)
+	case FeedLongPoll:
+		r.push(ctx, r.longPoll)
+	default:
+		r.pollUntil(ctx)
+	}
+}
+
+func (r *RemoteRevocations) pollUntil(ctx context.Context) {
 	tick := time.NewTicker(orDefault(r.Interval, DefaultPollInterval))
 	defer tick.Stop()
 	for {
-		if err := r.Poll(ctx); err != nil && ctx.Err() == nil && r.Report != nil {
-			r.Report(err)
+		if err := r.Poll(ctx); err != nil {
+			r.report(ctx, err)
 		}
 		select {
 		case <-tick.C:
@@ -72,38 +86,56 @@ func (r *RemoteRevocations) Run(ctx context.Context) {
 	}
 }
 
-// Poll fetches the feed once. A document that is older than the one at hand is
-// passed over: another replica's, or a replay.
-func (r *RemoteRevocations) Poll(ctx context.Context) error {
+func (r *RemoteRevocations) report(ctx context.Context, err error) {
+	if r.Report != nil && ctx.Err() == nil {
+		r.Report(err)
+	}
+}
+
+func (r *RemoteRevocations) complete() error {
 	if r.Now == nil || r.URL == "" || r.Issuer == "" || r.Keys == nil {
 		return errors.New("revocations: URL, Issuer, Keys and Now are required")
 	}
+	return nil
+}
+
+// Poll fetches the feed once. A document that is older than the one at hand,
+// another replica's or a replay, takes nothing away and makes nothing fresher.
+func (r *RemoteRevocations) Poll(ctx context.Context) error {
+	if err := r.complete(); err != nil {
+		return err
+	}
 	r.polling.Lock()
 	defer r.polling.Unlock()
-	old := r.latest.Load()
-	etag := ""
-	if old != nil {
-		etag = old.etag
-	}
+	etag, _ := r.heard.place()
 	d, err := fetch(ctx, r.Client, r.URL, etag, maxFeed)
 	if err != nil || d.unchanged {
 		return err
 	}
-	next, err := r.read(ctx, string(d.body))
+	return r.take(ctx, string(d.body), d.etag)
+}
+
+// take believes a document, or says why not.
+func (r *RemoteRevocations) take(ctx context.Context, compact, etag string) error {
+	f, delta, err := r.read(ctx, compact)
 	if err != nil {
 		return err
 	}
-	next.etag = d.etag
-	if old == nil || !next.issued.Before(old.issued) {
-		r.latest.Store(next)
+	if err := r.heard.add(f, delta, etag, r.Now()); err != nil {
+		return err
+	}
+	if r.Heard != nil {
+		r.Heard()
 	}
 	return nil
 }
 
 // Revoked reports whether the feed names the token, its session or its subject.
 func (r *RemoteRevocations) Revoked(_ context.Context, c Claims) (bool, error) {
-	set := r.latest.Load()
-	if r.Now == nil || set == nil {
+	set := &r.heard
+	set.mu.RLock()
+	defer set.mu.RUnlock()
+	if r.Now == nil || !set.known {
 		if r.FailOpen {
 			return false, nil
 		}
@@ -122,23 +154,14 @@ func (r *RemoteRevocations) Revoked(_ context.Context, c Claims) (bool, error) {
 	return false, nil
 }
 
-func (s *revocations) names(c Claims) bool {
-	if _, ok := s.tokens[c.ID]; ok {
-		return true
-	}
-	if _, ok := s.sessions[c.SessionID]; ok && c.SessionID != "" {
-		return true
-	}
-	before, ok := s.subjects[c.Subject]
-	return ok && c.IssuedAt.Before(before)
-}
-
 // feed is the payload of the document, see docs of tokens.RevocationFeed.
 type feed struct {
 	Issuer       string      `json:"iss"`
 	IssuedAt     int64       `json:"iat"`
 	ExpiresAt    int64       `json:"exp"`
 	MaxStaleness int64       `json:"max_staleness"` // seconds
+	Since        string      `json:"since"`         // of a delta: the cursor that it follows
+	Cursor       string      `json:"cursor"`
 	Entries      []feedEntry `json:"entries"`
 }
 
@@ -147,56 +170,36 @@ type feedEntry struct {
 	Session      string `json:"sid"`
 	Subject      string `json:"sub"`
 	IssuedBefore int64  `json:"issued_before"`
+	ExpiresAt    int64  `json:"exp"`
 }
 
 // read checks form, type, signature, issuer and times of a feed document.
-func (r *RemoteRevocations) read(ctx context.Context, compact string) (*revocations, error) {
+func (r *RemoteRevocations) read(ctx context.Context, compact string) (f feed, delta bool, err error) {
 	e, err := open(compact, maxFeed)
 	if err != nil {
-		return nil, err
+		return feed{}, false, err
 	}
-	if !e.isType(RevocationsType) {
-		return nil, ErrInvalid.because("the feed's typ is not %s", RevocationsType)
+	if delta = e.isType(RevocationsDeltaType); !delta && !e.isType(RevocationsType) {
+		return feed{}, false, ErrInvalid.because("the feed's typ is not %s", RevocationsType)
 	}
 	payload, _, err := e.payload(ctx, r.Keys)
 	if err != nil {
-		return nil, err
+		return feed{}, false, err
 	}
 	if _, err := members(payload); err != nil {
-		return nil, ErrInvalid.because("feed: %v", err)
+		return feed{}, false, ErrInvalid.because("feed: %v", err)
 	}
-	var f feed
 	if err := json.Unmarshal(payload, &f); err != nil {
-		return nil, ErrInvalid.because("feed: %v", err)
+		return feed{}, false, ErrInvalid.because("feed: %v", err)
 	}
 	now := r.Now()
 	switch issued := time.Unix(f.IssuedAt, 0); {
 	case f.Issuer != r.Issuer:
-		return nil, ErrInvalid.because("another issuer's feed")
+		return feed{}, false, ErrInvalid.because("another issuer's feed")
 	case f.IssuedAt <= 0 || f.MaxStaleness <= 0 || issued.After(now.Add(DefaultLeeway)):
-		return nil, ErrInvalid.because("the feed's times make no sense")
+		return feed{}, false, ErrInvalid.because("the feed's times make no sense")
 	case f.ExpiresAt <= 0 || !now.Before(time.Unix(f.ExpiresAt, 0).Add(DefaultLeeway)):
-		return nil, ErrExpired.because("the feed has expired")
+		return feed{}, false, ErrExpired.because("the feed has expired")
 	}
-	return f.index(), nil
-}
-
-func (f feed) index() *revocations {
-	s := &revocations{
-		issued: time.Unix(f.IssuedAt, 0), staleness: time.Duration(min(f.MaxStaleness, int64(24*time.Hour/time.Second))) * time.Second,
-		tokens: map[string]struct{}{}, sessions: map[string]struct{}{}, subjects: map[string]time.Time{},
-	}
-	for _, e := range f.Entries {
-		switch {
-		case e.Token != "":
-			s.tokens[e.Token] = struct{}{}
-		case e.Session != "":
-			s.sessions[e.Session] = struct{}{}
-		case e.Subject != "":
-			if t := time.Unix(e.IssuedBefore, 0); t.After(s.subjects[e.Subject]) {
-				s.subjects[e.Subject] = t
-			}
-		}
-	}
-	return s
+	return f, delta, nil
 }
