@@ -43,7 +43,7 @@ const (
 // publishLive is publish for what may be a stream.
 func publishLive(s *Server, get func(context.Context, *input) (live, error)) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		wire, in := http.NewResponseController(c.Writer), inboundOf(c.Request.Context())
+		wire, in := controller(c.Writer), inboundOf(c.Request.Context())
 		if c.Request.Method == http.MethodGet {
 			// The listener's limits are for requests that are answered at once. What
 			// is written has its own. (Where there are no limits there are none to lift.)
@@ -62,6 +62,15 @@ func publishLive(s *Server, get func(context.Context, *input) (live, error)) gin
 			publish(s, fixed(answer.document))(c)
 		}
 	}
+}
+
+// controller steps over gin's writer, whose Flush does nothing where the writer below
+// offers it through Unwrap only.
+func controller(w http.ResponseWriter) *http.ResponseController {
+	if u, ok := w.(interface{ Unwrap() http.ResponseWriter }); ok {
+		w = u.Unwrap()
+	}
+	return http.NewResponseController(w)
 }
 
 // limit breaks off what is being written when it takes longer than that. A
