@@ -12,6 +12,7 @@ import (
 type AccessID struct {
 	Token    ident.TokenID
 	Session  ident.SessionID // may be empty
+	Key      ident.APIKeyID  // that it was exchanged for; may be empty
 	User     ident.UserID
 	IssuedAt time.Time
 }
@@ -27,7 +28,7 @@ func tokenRevoked() error {
 // fault.Unavailable where that does not answer either.
 func (s *Service) Check(ctx context.Context, a AccessID) error {
 	if s.Revocations != nil {
-		if _, yes := s.Revocations.Refuses(a.Token, a.Session, a.User, a.IssuedAt); yes {
+		if _, yes := s.Revocations.Refuses(a); yes {
 			return tokenRevoked()
 		}
 		if s.Fresh() {

@@ -28,7 +28,10 @@ type Claims struct {
 	Roles       []string        `json:"roles"`       // never null
 	Permissions []string        `json:"permissions"` // concrete ones, never null
 	Client      ident.ClientID  `json:"client_id"`
-	Scope       string          `json:"scope"` // what was granted, space separated (RFC 8693 §4.2): the permissions, and of OpenID Connect
+	// Key is the API key that the token was exchanged for (RFC 8693); it dies with it.
+	Key    ident.APIKeyID `json:"key_id,omitempty"`
+	Status *StatusClaim   `json:"status,omitempty"`
+	Scope  string         `json:"scope"` // what was granted, space separated (RFC 8693 §4.2): the permissions, and of OpenID Connect
 }
 
 // Audience is the aud of a token: whom it is for (RFC 7519 §4.1.3).

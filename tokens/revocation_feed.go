@@ -28,7 +28,8 @@ const (
 // offline: a compact JWS whose payload is
 //
 //	{"iss", "iat", "exp", "max_staleness": seconds, "cursor", "entries": [
-//	  {"jti": …, "exp": …} | {"sid": …, "exp": …} | {"sub": …, "issued_before": …, "exp": …}]}
+//	  {"jti": …, "exp": …} | {"sid": …, "exp": …} | {"sub": …, "issued_before": …, "exp": …}
+//	  | {"key_id": an API key that tokens were exchanged for, "exp": …} | {"kid": a signing key, "exp": …}]}
 //
 // An entry stays until exp, when the last token it names has expired. cursor is
 // where Since goes on, and changes whenever the entries do. A reader whose newest document is older
@@ -121,6 +122,8 @@ type feedEntry struct {
 	Session      string `json:"sid,omitempty"`
 	Subject      string `json:"sub,omitempty"`
 	IssuedBefore int64  `json:"issued_before,omitempty"`
+	APIKey       string `json:"key_id,omitempty"`
+	SigningKey   string `json:"kid,omitempty"`
 	ExpiresAt    int64  `json:"exp"`
 }
 
@@ -163,6 +166,10 @@ func entryOf(c changes.Change) (feedEntry, bool) {
 		e.Session = c.Key
 	case changes.SubjectCutoff:
 		e.Subject, e.IssuedBefore = c.Key, c.At.Unix()+1
+	case changes.APIKeyRevoked:
+		e.APIKey = c.Key
+	case changes.SigningKeyRevoked:
+		e.SigningKey = c.Key
 	default:
 		return e, false
 	}

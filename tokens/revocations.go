@@ -12,7 +12,7 @@ import (
 )
 
 // Revocations is the set of what must be refused, in memory. A question costs
-// three map lookups however many entries there are; an entry leaves when the
+// four map lookups however many entries there are; an entry leaves when the
 // last token it names has expired. Subscribe it to the change feed; it is ready
 // to use once Now is set.
 type Revocations struct {
@@ -70,16 +70,17 @@ func (r *Revocations) prune(now int64, n int) {
 func (r *Revocations) Forget() {}
 
 // Refuses reports whether an access token must be refused, and why.
-func (r *Revocations) Refuses(jti ident.TokenID, sid ident.SessionID, sub ident.UserID, iat time.Time) (reason string, yes bool) {
+func (r *Revocations) Refuses(a AccessID) (reason string, yes bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if len(r.entries) == 0 {
 		return "", false
 	}
-	_, token := r.entries[entryKey{changes.TokenRevoked, string(jti)}]
-	_, session := r.entries[entryKey{changes.SessionRevoked, string(sid)}]
-	cut, subject := r.entries[entryKey{changes.SubjectCutoff, string(sub)}]
-	if token || session || subject && iat.UnixMicro() <= cut.at {
+	_, token := r.entries[entryKey{changes.TokenRevoked, string(a.Token)}]
+	_, session := r.entries[entryKey{changes.SessionRevoked, string(a.Session)}]
+	_, key := r.entries[entryKey{changes.APIKeyRevoked, string(a.Key)}]
+	cut, subject := r.entries[entryKey{changes.SubjectCutoff, string(a.User)}]
+	if token || session || key || subject && a.IssuedAt.UnixMicro() <= cut.at {
 		return string(Revoked), true
 	}
 	return "", false

@@ -17,7 +17,7 @@ func stoppedAt(t *time.Time) func() time.Time { return func() time.Time { return
 func TestRevocationsRefuseWhatTheyName(t *testing.T) {
 	now := noon
 	r := &Revocations{Now: stoppedAt(&now)}
-	if _, yes := r.Refuses("tok_1", "sess_1", "user_1", noon); yes {
+	if _, yes := r.Refuses(AccessID{Token: "tok_1", Session: "sess_1", User: "user_1", IssuedAt: noon}); yes {
 		t.Error("an empty set refuses")
 	}
 	until := noon.Add(time.Hour)
@@ -48,7 +48,7 @@ func TestRevocationsRefuseWhatTheyName(t *testing.T) {
 		{"a name of another kind", "sess_1", "tok_1", "tok_1", noon, false},
 	}
 	for _, tt := range tests {
-		reason, yes := r.Refuses(tt.jti, tt.sid, tt.sub, tt.iat)
+		reason, yes := r.Refuses(AccessID{Token: tt.jti, Session: tt.sid, User: tt.sub, IssuedAt: tt.iat})
 		if yes != tt.want || yes != (reason == "revoked") {
 			t.Errorf("%s: %v %q, want %v", tt.name, yes, reason, tt.want)
 		}
@@ -123,13 +123,13 @@ func TestRevocationsServeReadersWhileTheyHear(t *testing.T) {
 	for i := range 4 {
 		readers.Go(func() {
 			for j := range 200 {
-				r.Refuses("tok_1", ident.SessionID(fmt.Sprint(i, j)), "user_1", noon)
+				r.Refuses(AccessID{Token: "tok_1", Session: ident.SessionID(fmt.Sprint(i, j)), User: "user_1", IssuedAt: noon})
 			}
 		})
 	}
 	for i := range 200 {
 		r.Hear([]changes.Change{{Kind: changes.SessionRevoked, Key: fmt.Sprint(i), At: noon, Until: noon.Add(time.Hour)}})
-		if _, yes := r.Refuses("", ident.SessionID(fmt.Sprint(i)), "", noon); !yes {
+		if _, yes := r.Refuses(AccessID{Token: "", Session: ident.SessionID(fmt.Sprint(i)), User: "", IssuedAt: noon}); !yes {
 			t.Fatal("INV-02: heard, and not refused")
 		}
 	}
@@ -162,7 +162,7 @@ func TestAMillionLogoutsDoNotSlowVerificationDown(t *testing.T) {
 	for batch := range slices.Chunk(sids, 500) {
 		before := time.Now()
 		for _, sid := range batch {
-			if _, yes := r.Refuses("tok_00000000000000000000000001", sid, "user_0000000000000000000000001", noon); yes {
+			if _, yes := r.Refuses(AccessID{Token: "tok_00000000000000000000000001", Session: sid, User: "user_0000000000000000000000001", IssuedAt: noon}); yes {
 				refused++
 			}
 		}
@@ -179,6 +179,6 @@ func TestAMillionLogoutsDoNotSlowVerificationDown(t *testing.T) {
 func BenchmarkRefuses(b *testing.B) {
 	r := millionLogouts()
 	for b.Loop() {
-		r.Refuses("tok_00000000000000000000000001", "sess_x0000000000000000000000001", "user_0000000000000000000000001", noon)
+		r.Refuses(AccessID{Token: "tok_00000000000000000000000001", Session: "sess_x0000000000000000000000001", User: "user_0000000000000000000000001", IssuedAt: noon})
 	}
 }

@@ -19,6 +19,16 @@ const (
 	TokenRevoked Kind = "token.revoked"
 	// SubjectCutoff: refuse access tokens of user Key issued at or before At, until Until.
 	SubjectCutoff Kind = "subject.cutoff"
+	// APIKeyRevoked: refuse every access token that was exchanged for the API key
+	// with the id Key, until Until.
+	APIKeyRevoked Kind = "api_key.revoked"
+	// SigningKeyRevoked: refuse what the signing key with the kid Key signed,
+	// until Until.
+	SigningKeyRevoked Kind = "signing_key.revoked"
+	// StatusRevoked: places of a status list read "invalid" until Until. It
+	// stands beside one of the kinds above, which it says again for readers of
+	// status lists; Key is as tokens.PlaceRange writes it.
+	StatusRevoked Kind = "status.revoked"
 	// SigningKeys: the key ring changed; load it again.
 	SigningKeys Kind = "signing_keys"
 	// APIKey: forget the API key with lookup id Key.
@@ -40,9 +50,15 @@ type Change struct {
 }
 
 // Revokes reports whether the change names tokens to refuse, so that it is
-// kept until Until and loaded at start.
+// kept until Until and loaded at start. StatusRevoked, which is kept as well,
+// names places and no tokens.
 func (c Change) Revokes() bool {
-	return c.Kind == SessionRevoked || c.Kind == TokenRevoked || c.Kind == SubjectCutoff
+	switch c.Kind {
+	case SessionRevoked, TokenRevoked, SubjectCutoff, APIKeyRevoked, SigningKeyRevoked:
+		return true
+	default:
+		return false
+	}
 }
 
 // Sink announces changes. Every domain transaction is a Sink, so that a fact

@@ -103,10 +103,11 @@ func (s sessions) Revoked(ctx context.Context, a tokens.AccessID) (string, error
 	var found []int
 	err := s.db.read.WithContext(ctx).Raw(`
 		SELECT 1 FROM changes WHERE "key" = ? AND kind = ?
+		UNION ALL SELECT 1 FROM changes WHERE "key" = ? AND kind = ?
 		UNION ALL SELECT 1 FROM changes WHERE "key" = ? AND kind = ? AND at >= ?
 		UNION ALL SELECT 1 WHERE ? <> '' AND NOT EXISTS (SELECT 1 FROM sessions WHERE id = ? AND revoked_at = 0)
 		LIMIT 1`,
-		string(a.Token), string(changes.TokenRevoked), string(a.User), string(changes.SubjectCutoff), micros(a.IssuedAt),
+		string(a.Token), string(changes.TokenRevoked), string(a.Key), string(changes.APIKeyRevoked), string(a.User), string(changes.SubjectCutoff), micros(a.IssuedAt),
 		string(a.Session), string(a.Session)).Scan(&found).Error
 	if err != nil {
 		return "", unavailable(err)

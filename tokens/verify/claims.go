@@ -25,8 +25,19 @@ type Claims struct {
 	Permissions []string
 	ClientID    string
 	Scope       string // space separated (RFC 8693 §4.2)
+	KeyID       string // key_id: the API key the token was exchanged for; mostly empty
+	SignedBy    string // kid of the signing key, from the header
+	// Status is where a status list tells whether the token still holds; its URI
+	// is empty where the token names none.
+	Status Status
 	// Raw is the whole payload, for claims that this package does not know.
 	Raw json.RawMessage
+}
+
+// Status names one entry of a status list (draft-ietf-oauth-status-list §6.2).
+type Status struct {
+	URI   string
+	Index uint32
 }
 
 // Allows reports whether the token carries the permission, "resource:action",
@@ -92,10 +103,37 @@ func (c *Claims) read(m member) (ok bool) {
 		c.ClientID, ok = asString(m.raw)
 	case "scope":
 		c.Scope, ok = asString(m.raw)
+	case "key_id":
+		c.KeyID, ok = asString(m.raw)
+	case "status":
+		c.Status, ok = asStatus(m.raw)
 	default:
 		ok = true
 	}
 	return ok
+}
+
+// asStatus reads a status claim. Other mechanisms than a status list may stand
+// in it; they are nobody's here.
+func asStatus(raw json.RawMessage) (s Status, ok bool) {
+	ms, err := members(raw)
+	if err != nil {
+		return s, false
+	}
+	for _, m := range ms {
+		if m.name != "status_list" {
+			continue
+		}
+		var list struct {
+			Index *uint32 `json:"idx"`
+			URI   *string `json:"uri"`
+		}
+		if json.Unmarshal(m.raw, &list) != nil || list.Index == nil || list.URI == nil || *list.URI == "" {
+			return s, false
+		}
+		s = Status{URI: *list.URI, Index: *list.Index}
+	}
+	return s, true
 }
 
 // asAudience reads aud, a string or a list of strings (RFC 7519 §4.1.3).
