@@ -25,13 +25,17 @@ type Claims struct {
 	Permissions []string
 	ClientID    string
 	Scope       string // space separated (RFC 8693 §4.2)
-	KeyID       string // key_id: the API key the token was exchanged for; mostly empty
-	SignedBy    string // kid of the signing key, from the header
-	// Status is where a status list tells whether the token still holds; its URI
-	// is empty where the token names none.
-	Status Status
+	Bound       Bound
 	// Raw is the whole payload, for claims that this package does not know.
 	Raw json.RawMessage
+}
+
+// Bound is what the token stands and falls with beside its own id, its session
+// and its subject.
+type Bound struct {
+	KeyID    string // key_id: the API key the token was exchanged for; mostly empty
+	SignedBy string // kid of the signing key, from the header
+	Status   Status // its URI is empty where the token names no status list
 }
 
 // Status names one entry of a status list (draft-ietf-oauth-status-list §6.2).
@@ -104,9 +108,9 @@ func (c *Claims) read(m member) (ok bool) {
 	case "scope":
 		c.Scope, ok = asString(m.raw)
 	case "key_id":
-		c.KeyID, ok = asString(m.raw)
+		c.Bound.KeyID, ok = asString(m.raw)
 	case "status":
-		c.Status, ok = asStatus(m.raw)
+		c.Bound.Status, ok = asStatus(m.raw)
 	default:
 		ok = true
 	}

@@ -182,7 +182,7 @@ func (v *Verifier) authentic(ctx context.Context, token string) (Claims, error) 
 	if err != nil {
 		return Claims{}, err
 	}
-	c.SignedBy = e.kid
+	c.Bound.SignedBy = e.kid
 	v.memory.remember(token, &remembered{claims: c, kid: e.kid, key: key})
 	return c, nil
 }
