@@ -221,7 +221,7 @@ func (h *House) buildTokens(context.Context) error {
 func (h *House) buildAPIKeys(context.Context) error {
 	h.APIKeys = &apikeys.Service{
 		Store: h.DB.APIKeys(), Peppers: h.parts.secrets, Owners: owners{h.Directory}, Catalogue: h.parts.catalogue,
-		Prefix: h.conf.APIKeys.Prefix, Fresh: h.Feed.Fresh, Now: h.env.Now, Random: h.env.Random, Observe: h.Metrics.APIKeyVerified,
+		Settings: apikeys.Settings{Prefix: h.conf.APIKeys.Prefix}, Fresh: h.Feed.Fresh, Now: h.env.Now, Random: h.env.Random, Observe: h.Metrics.APIKeyVerified,
 	}
 	return nil
 }

@@ -43,11 +43,16 @@ type Key struct {
 	Permissions []scope.Permission // in the order asked for; may hold wildcards
 	CreatedAt   time.Time
 	ExpiresAt   time.Time // zero: never
-	RevokedAt   time.Time // zero: not revoked
-	RevokedBy   string    // the id of the user or key, or "operator"
-	LastUsed    Use       // of any of its secrets, ever
-	Secrets     []Secret  // the current one, then the previous one while it is kept: at most two
-	Status      Status    // at the time of reading; not stored
+	Revocation
+	LastUsed Use      // of any of its secrets, ever
+	Secrets  []Secret // the current one, then the previous one while it is kept: at most two
+	Status   Status   // at the time of reading; not stored
+}
+
+// Revocation is the end of a key before its time.
+type Revocation struct {
+	RevokedAt time.Time // zero: not revoked
+	RevokedBy string    // the id of the user or key, or "operator"
 }
 
 // Creator is who made a key: a person, another key, or, where both are empty,

@@ -46,19 +46,24 @@ type Standing struct {
 	Permissions scope.Set // concrete
 }
 
-// Service is everything that is done with API keys. Set the fields, subscribe
-// it to the change feed, run Flush every few seconds, and Close at the end.
-type Service struct {
-	Store       Store
-	Peppers     Peppers
-	Owners      Owners
-	Catalogue   scope.Catalogue
+// Settings are what the operator chose. The zero value holds for every deployment.
+type Settings struct {
 	Prefix      string        // of new keys; DefaultPrefix where empty; see CheckPrefix
 	RotateAfter time.Duration // DefaultRotateAfter where zero
 	CacheSize   int           // DefaultCacheSize where zero
-	Fresh       func() bool   // changes.Feed.Fresh: whether the cache may be believed
-	Now         func() time.Time
-	Random      io.Reader
+}
+
+// Service is everything that is done with API keys. Set the fields, subscribe
+// it to the change feed, run Flush every few seconds, and Close at the end.
+type Service struct {
+	Store     Store
+	Peppers   Peppers
+	Owners    Owners
+	Catalogue scope.Catalogue
+	Settings
+	Fresh  func() bool // changes.Feed.Fresh: whether the cache may be believed
+	Now    func() time.Time
+	Random io.Reader
 	// Observe, where set, is told the result of every verification: "ok",
 	// "malformed", "unknown", "mismatch", "superseded", "revoked", "expired",
 	// "owner_inactive" or "unavailable". It must be quick.

@@ -46,6 +46,11 @@ type Tx interface {
 	// PutAPIKeySecrets makes these the only secrets of the key. Of one that is
 	// stored already only ValidUntil changes.
 	PutAPIKeySecrets(id ident.APIKeyID, secrets []Secret) error
+	Bookkeeping
+}
+
+// Bookkeeping is the part of a Tx that no person asked for.
+type Bookkeeping interface {
 	// MarkAPIKeyDue marks that secret as due for rotation and reports whether it was
 	// not marked before.
 	MarkAPIKeyDue(id ident.APIKeyID, generation int, at time.Time) (bool, error)

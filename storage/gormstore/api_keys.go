@@ -81,7 +81,8 @@ func (r apiKeyRow) domain() (apikeys.Key, error) {
 	k := apikeys.Key{
 		ID: ident.APIKeyID(r.ID), Lookup: r.Lookup, Prefix: r.Prefix, Name: r.Name, Org: ident.OrgID(r.Org), Owner: ident.UserID(r.Owner),
 		CreatedBy: apikeys.Creator{User: ident.UserID(r.ByUser), Key: ident.APIKeyID(r.ByKey)},
-		CreatedAt: timeOf(r.Span.Created), ExpiresAt: timeOf(r.Span.Expires), RevokedAt: timeOf(r.Span.Revoked), RevokedBy: r.Span.RevokedBy,
+		CreatedAt: timeOf(r.Span.Created), ExpiresAt: timeOf(r.Span.Expires),
+		Revocation: apikeys.Revocation{RevokedAt: timeOf(r.Span.Revoked), RevokedBy: r.Span.RevokedBy},
 	}
 	for w := range strings.FieldsSeq(r.Permissions) {
 		k.Permissions = append(k.Permissions, scope.Permission(w))
