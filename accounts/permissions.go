@@ -7,27 +7,29 @@ import (
 // The permissions that tokenhouse itself asks for. Those of the resource
 // servers behind it come from the configuration; see NewCatalogue.
 const (
-	UsersRead           scope.Permission = "users:read"
-	UsersCreate         scope.Permission = "users:create"
-	UsersUpdate         scope.Permission = "users:update"  // names, roles, unlocking
-	UsersDisable        scope.Permission = "users:disable" // status, and removal from the organisation
-	OrganizationsRead   scope.Permission = "organizations:read"
-	OrganizationsUpdate scope.Permission = "organizations:update"
-	OrganizationsDelete scope.Permission = "organizations:delete" // held by owners only
-	RolesRead           scope.Permission = "roles:read"
-	RolesManage         scope.Permission = "roles:manage"
-	APIKeysRead         scope.Permission = "api-keys:read"
-	APIKeysCreate       scope.Permission = "api-keys:create"
-	APIKeysRevoke       scope.Permission = "api-keys:revoke"
-	APIKeysRotate       scope.Permission = "api-keys:rotate"
-	APIKeysManage       scope.Permission = "api-keys:manage" // keys of other people
-	ClientsRead         scope.Permission = "clients:read"
-	ClientsManage       scope.Permission = "clients:manage"
-	SessionsRead        scope.Permission = "sessions:read"   // of other people; one's own need none
-	SessionsRevoke      scope.Permission = "sessions:revoke" // of other people; one's own need none
-	AuditRead           scope.Permission = "audit:read"
-	SigningKeysRead     scope.Permission = "signing-keys:read"
-	SigningKeysManage   scope.Permission = "signing-keys:manage" // in the deployment's first organisation only
+	UsersRead             scope.Permission = "users:read"
+	UsersCreate           scope.Permission = "users:create"
+	UsersUpdate           scope.Permission = "users:update"  // names, roles, unlocking
+	UsersDisable          scope.Permission = "users:disable" // status, and removal from the organisation
+	OrganizationsRead     scope.Permission = "organizations:read"
+	OrganizationsUpdate   scope.Permission = "organizations:update"
+	OrganizationsDelete   scope.Permission = "organizations:delete" // held by owners only
+	RolesRead             scope.Permission = "roles:read"
+	RolesManage           scope.Permission = "roles:manage"
+	APIKeysRead           scope.Permission = "api-keys:read"
+	APIKeysCreate         scope.Permission = "api-keys:create"
+	APIKeysRevoke         scope.Permission = "api-keys:revoke"
+	APIKeysRotate         scope.Permission = "api-keys:rotate"
+	APIKeysManage         scope.Permission = "api-keys:manage" // keys of other people
+	ClientsRead           scope.Permission = "clients:read"
+	ClientsManage         scope.Permission = "clients:manage"
+	ServiceAccountsRead   scope.Permission = "service-accounts:read"
+	ServiceAccountsManage scope.Permission = "service-accounts:manage" // and to make API keys that they own
+	SessionsRead          scope.Permission = "sessions:read"           // of other people; one's own need none
+	SessionsRevoke        scope.Permission = "sessions:revoke"         // of other people; one's own need none
+	AuditRead             scope.Permission = "audit:read"
+	SigningKeysRead       scope.Permission = "signing-keys:read"
+	SigningKeysManage     scope.Permission = "signing-keys:manage" // in the deployment's first organisation only
 )
 
 // Permissions lists every permission that tokenhouse itself asks for.
@@ -37,7 +39,7 @@ func Permissions() []scope.Permission {
 		OrganizationsRead, OrganizationsUpdate, OrganizationsDelete,
 		RolesRead, RolesManage,
 		APIKeysRead, APIKeysCreate, APIKeysRevoke, APIKeysRotate, APIKeysManage,
-		ClientsRead, ClientsManage,
+		ClientsRead, ClientsManage, ServiceAccountsRead, ServiceAccountsManage,
 		SessionsRead, SessionsRevoke, AuditRead, SigningKeysRead, SigningKeysManage,
 	}
 }

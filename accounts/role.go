@@ -37,9 +37,9 @@ var builtIns = []builtIn{
 	{RoleAdmin, scope.Of("*:*"), scope.Of(OrganizationsDelete)},
 	{RoleEngineer, scope.Of(
 		"agents:*", "incidents:*", "metrics:read", "procedures:execute",
-		APIKeysRead, APIKeysCreate, APIKeysRevoke, APIKeysRotate, OrganizationsRead, RolesRead,
+		APIKeysRead, APIKeysCreate, APIKeysRevoke, APIKeysRotate, ServiceAccountsRead, OrganizationsRead, RolesRead,
 	), nil},
-	{RoleViewer, scope.Of("*:read"), scope.Of(AuditRead, APIKeysRead, ClientsRead, SessionsRead, SigningKeysRead)},
+	{RoleViewer, scope.Of("*:read"), scope.Of(AuditRead, APIKeysRead, ClientsRead, ServiceAccountsRead, SessionsRead, SigningKeysRead)},
 }
 
 // BuiltInRoles lists the built-in roles, the most powerful first, with what

@@ -38,6 +38,15 @@ const (
 	APIKeyUsed           Name = "api_key.used" // routine: first per hour
 	APIKeyRefused        Name = "api_key.refused"
 	APIKeyDue            Name = "api_key.rotation_due"
+	APIKeyTransferred    Name = "api_key.transferred" // it has another owner
+	APIKeyExpiring       Name = "api_key.expiring"    // once at each notice
+	APIKeyExpired        Name = "api_key.expired"
+	ServiceCreated       Name = "service_account.created"
+	ServiceUpdated       Name = "service_account.updated"
+	ServiceRoleSet       Name = "service_account.role_set"
+	ServiceDisabled      Name = "service_account.disabled"
+	ServiceEnabled       Name = "service_account.enabled"
+	ServiceDeleted       Name = "service_account.deleted"
 	PermissionDenied     Name = "permission.denied"
 	CrossOrgDenied       Name = "tenant.cross_org_denied"
 	SigningKeyAdded      Name = "signing_key.created"
@@ -73,9 +82,12 @@ var catalogue = []entry{
 	{PasswordChanged, "TH1111I"}, {PasswordRehashed, "TH1112I"},
 	{OrgCreated, "TH1201I"}, {OrgUpdated, "TH1202I"}, {MemberAdded, "TH1211I"}, {MemberRemoved, "TH1212I"}, {MemberRoleSet, "TH1213I"},
 	{RoleSet, "TH1221I"}, {RoleDeleted, "TH1222I"},
+	{ServiceCreated, "TH1231I"}, {ServiceUpdated, "TH1232I"}, {ServiceRoleSet, "TH1233I"},
+	{ServiceDisabled, "TH1234I"}, {ServiceEnabled, "TH1235I"}, {ServiceDeleted, "TH1236I"},
 	{SessionRefreshed, "TH1301I"}, {SessionRevoked, "TH1302I"}, {RefreshRefused, "TH1303W"}, {RefreshReused, "TH1304E"}, {TokenRevoked, "TH1305I"},
 	{APIKeyCreated, "TH1401I"}, {APIKeyUpdated, "TH1402I"}, {APIKeyRotated, "TH1403I"}, {APIKeyRevoked, "TH1404I"},
 	{APIKeyUsed, "TH1405I"}, {APIKeyRefused, "TH1406W"}, {APIKeyDue, "TH1407W"},
+	{APIKeyTransferred, "TH1411I"}, {APIKeyExpiring, "TH1412W"}, {APIKeyExpired, "TH1413W"},
 	{PermissionDenied, "TH1501W"}, {CrossOrgDenied, "TH1502W"},
 	{SigningKeyAdded, "TH1601I"}, {SigningKeyRotated, "TH1602I"}, {SigningKeyRemoved, "TH1603I"}, {SigningKeyRevoked, "TH1604W"},
 	{ClientCreated, "TH1611I"}, {ClientUpdated, "TH1612I"}, {ClientSecretRotated, "TH1613I"}, {ClientDeleted, "TH1614I"},
