@@ -215,6 +215,7 @@ func (h *House) buildTokens(context.Context) error {
 	h.parts.revoked = &tokens.RevocationFeed{
 		Signer: h.Ring, Issuer: h.conf.Issuer, Entries: h.parts.revocations.Entries, Now: h.env.Now, Fresh: h.Feed.Fresh,
 	}
+	h.Ring.Changed = h.parts.revoked.Forget // where another key signs, the list is signed anew
 	return nil
 }
 

@@ -79,7 +79,7 @@ func (r *Ring) tryChange(ctx context.Context, how record, plan func([]Key, time.
 		if err != nil {
 			return err
 		}
-		after, err = perform(tx, steps, shelf{locked, made}, now, how)
+		after, err = perform(tx, steps, shelf{locked, made, r.Retain}, now, how)
 		return err
 	})
 	if err != nil {
@@ -98,7 +98,7 @@ func (r *Ring) show(keys []Key) {
 	r.loading.Lock()
 	defer r.loading.Unlock()
 	if v, err := viewOf(keys, r.Keeper, r.algorithms()); err == nil {
-		r.view.Store(v)
+		r.use(v)
 	}
 }
 
@@ -122,6 +122,24 @@ func (r *Ring) made(steps []step) (map[string]Key, error) {
 type shelf struct {
 	stored []Key
 	made   map[string]Key // by algorithm; not stored yet
+	retain time.Duration  // Ring.Retain
+}
+
+// forEver is until when what a revoked key signed is refused in a ring that
+// keeps its keys for ever.
+const forEver = 100 * 365 * 24 * time.Hour
+
+// revoked announces that what k signed is refused until its last token has
+// expired. k is as it was before.
+func (s shelf) revoked(k Key, now time.Time) changes.Change {
+	last := now
+	if k.State == Retiring {
+		last = k.RetiredAt // it signed no more since
+	}
+	if s.retain == 0 {
+		last = last.Add(forEver)
+	}
+	return changes.Change{Kind: changes.SigningKeyRevoked, Key: k.ID, At: now, Until: last.Add(s.retain)}
 }
 
 // perform does the steps, and returns the keys as they are then.
@@ -140,6 +158,9 @@ func perform(tx Tx, steps []step, on shelf, now time.Time, how record) ([]Key, e
 			err = tx.AddSigningKey(keys[i])
 		} else {
 			err = tx.MoveSigningKey(s.id, keys[i].State, s.to, now)
+			if s.to == Revoked {
+				err = errors.Join(err, tx.Announce(on.revoked(keys[i], now)))
+			}
 			keys[i] = moved(keys[i], s.to, now)
 		}
 		if err != nil {

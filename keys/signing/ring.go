@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -43,6 +44,10 @@ type Ring struct {
 	// Lifetime is how long a key signs before Tend gives it a successor. Where
 	// zero it signs until somebody rotates.
 	Lifetime time.Duration
+	// Changed, where set, is told after other keys began to sign: what was signed
+	// beforehand and is kept to be served again must be signed anew. It must be
+	// quick.
+	Changed func()
 
 	loading sync.Mutex // held by whoever reads the store; never by a signer
 	view    atomic.Pointer[view]
@@ -75,7 +80,7 @@ func (r *Ring) Load(ctx context.Context) error {
 		}
 		missing := slices.DeleteFunc(r.algorithms(), func(alg string) bool { return v.active[alg] != nil })
 		if len(missing) == 0 {
-			r.view.Store(v)
+			r.use(v)
 			return nil
 		}
 		if err := r.add(ctx, keys, missing); err != nil && !errors.Is(err, fault.Conflict) {
@@ -83,6 +88,18 @@ func (r *Ring) Load(ctx context.Context) error {
 		}
 	}
 	return fmt.Errorf("signing keys: other replicas kept changing them: %w", fault.Conflict)
+}
+
+// use makes v the ring's view.
+func (r *Ring) use(v *view) {
+	old := r.view.Swap(v)
+	if r.Changed == nil || old == nil {
+		return
+	}
+	same := func(a, b *signer) bool { return a.key.ID == b.key.ID }
+	if !maps.EqualFunc(old.active, v.active, same) {
+		r.Changed()
+	}
 }
 
 // SignsWith lists the algorithms that have an active key, the default one first.
@@ -109,7 +126,7 @@ func (r *Ring) add(ctx context.Context, keys []Key, algorithms []string) error {
 	}
 	now := r.Now()
 	return r.Store.InTx(ctx, func(tx Tx) error {
-		_, err := perform(tx, steps, shelf{keys, made}, now, recordedBySystem)
+		_, err := perform(tx, steps, shelf{keys, made, r.Retain}, now, recordedBySystem)
 		return err
 	})
 }
