@@ -19,7 +19,8 @@ type Signer interface {
 	Sign(ctx context.Context, payload []byte, typ string) (string, error)
 }
 
-// Minter makes access tokens. Every field but Cutoff is required.
+// Minter makes access tokens. Every field but Cutoff is required; without Places
+// tokens have no status.
 type Minter struct {
 	Signer   Signer
 	Issuer   string // iss: the public URL of the deployment, without a trailing slash
@@ -29,6 +30,10 @@ type Minter struct {
 	// Cutoff, where set, returns the moment at or before which every token of
 	// the user counts as revoked, and whether there is one.
 	Cutoff func(ident.UserID) (time.Time, bool)
+	// Places are the places of tokens in status lists, and StatusKey the key of
+	// their indexes.
+	Places    Places
+	StatusKey []byte
 }
 
 // AccessGrant is what an access token shall say.
@@ -38,11 +43,15 @@ type AccessGrant struct {
 	Session     ident.SessionID // may be empty
 	Client      ident.ClientID
 	Roles       []string
-	Permissions scope.Set     // concrete permissions: readers need no wildcard rule
-	TTL         time.Duration // whole seconds, at least one
-	Scope       string        // the scope claim; the permissions where empty
-	Audience    []string      // aud; the Minter's where empty
-	Moment      Moment        // taken before Permissions were read; the present one where zero
+	Permissions scope.Set      // concrete permissions: readers need no wildcard rule
+	TTL         time.Duration  // whole seconds, at least one
+	Scope       string         // the scope claim; the permissions where empty
+	Audience    []string       // aud; the Minter's where empty
+	Moment      Moment         // taken before Permissions were read; the present one where zero
+	Key         ident.APIKeyID // that the token is exchanged for, and dies with; may be empty
+	// Place is where a session remembers the token; zero where no session does:
+	// the Minter then takes one of the API key's, or else the client's.
+	Place Place
 }
 
 // Moment is when a token is issued. It is taken before what the token says is
@@ -63,6 +72,10 @@ type Access struct {
 // errNoLifetime is a programming mistake: a token that was never good.
 var errNoLifetime = errors.New("tokens: an access token needs a lifetime of at least a second")
 
+// errForgotten is a programming mistake: a session does not remember where its
+// token stands, so that ending the session would not reach it.
+var errForgotten = errors.New("tokens: the access token of a session needs a place")
+
 // Moment returns the present moment for a token of the user.
 //
 // A user whose earlier tokens were all revoked a moment ago (a role was taken)
@@ -80,14 +93,42 @@ func (m *Minter) Moment(user ident.UserID) Moment {
 	return Moment{now: now, issued: issued}
 }
 
+// place gives a token that has none its place.
+func (m *Minter) place(ctx context.Context, g *AccessGrant) (err error) {
+	switch {
+	case m.Places == nil || g.Place != Place{}:
+		return nil
+	case g.Session != "":
+		return errForgotten
+	}
+	if g.Place, err = m.Places.Next(ctx, g.leaseHolder()); err != nil {
+		return fmt.Errorf("place in a status list: %w", err)
+	}
+	return nil
+}
+
+// name returns the jti and the status of a token at its place.
+func (m *Minter) name(g AccessGrant) (ident.TokenID, *StatusClaim) {
+	if g.Place == (Place{}) {
+		return ident.NewTokenID(g.Moment.now, m.Random), nil
+	}
+	return TokenIDAt(m.StatusKey, g.Place), &StatusClaim{StatusReference{
+		Index: IndexOf(m.StatusKey, g.Place.List, g.Place.Position), URI: placeURI(m.Issuer, g.Place.List),
+	}}
+}
+
 // Mint returns a fresh access token for the grant (RFC 9068 §2). It writes
-// nothing; it fails only where signing does.
+// nothing, but for a block of places from time to time; it fails only where
+// signing does, or where no place is left and storage gives no more.
 func (m *Minter) Mint(ctx context.Context, g AccessGrant) (Access, error) {
 	if g.TTL < time.Second {
 		return Access{}, errNoLifetime
 	}
 	if g.Moment == (Moment{}) {
 		g.Moment = m.Moment(g.User)
+	}
+	if err := m.place(ctx, &g); err != nil {
+		return Access{}, err
 	}
 	now, issued := g.Moment.now, g.Moment.issued
 	if g.Scope == "" {
@@ -99,9 +140,9 @@ func (m *Minter) Mint(ctx context.Context, g AccessGrant) (Access, error) {
 	c := Claims{
 		Issuer: m.Issuer, Subject: g.User, Audience: g.Audience,
 		ExpiresAt: issued + int64(g.TTL/time.Second), IssuedAt: issued, NotBefore: now.Unix(),
-		ID: ident.NewTokenID(now, m.Random), Session: g.Session, Org: g.Org,
-		Roles: g.Roles, Permissions: g.Permissions.Strings(), Client: g.Client, Scope: g.Scope,
+		Session: g.Session, Org: g.Org, Roles: g.Roles, Permissions: g.Permissions.Strings(), Client: g.Client, Key: g.Key, Scope: g.Scope,
 	}
+	c.ID, c.Status = m.name(g)
 	payload, err := c.Payload()
 	if err != nil {
 		return Access{}, fmt.Errorf("encode claims: %w", err)

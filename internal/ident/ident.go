@@ -65,6 +65,10 @@ func NewEventID(at time.Time, random io.Reader) EventID { return EventID(mint("e
 // NewTokenID makes a token identifier.
 func NewTokenID(at time.Time, random io.Reader) TokenID { return TokenID(mint("tok_", at, random)) }
 
+// TokenIDFrom makes a token identifier of 128 bits that are drawn elsewhere: one
+// that tells nothing of its age.
+func TokenIDFrom(b [16]byte) TokenID { return TokenID("tok_" + encode(b)) }
+
 // NewRequestID makes a request identifier.
 func NewRequestID(at time.Time, random io.Reader) RequestID {
 	return RequestID(mint("req_", at, random))
