@@ -10,6 +10,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/changes"
 	"github.com/tokenhouse/tokenhouse/internal/coherent"
 	"github.com/tokenhouse/tokenhouse/internal/fault"
+	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/internal/scope"
 )
 
@@ -24,6 +25,7 @@ type memory struct {
 	once    sync.Once
 	keys    *coherent.Cache[string, *entry]
 	unknown *coherent.Cache[string, struct{}]
+	lookups *coherent.Cache[ident.APIKeyID, string]
 }
 
 // entry is a key as it is stored, and what its owner was last found to leave of it.
@@ -43,6 +45,7 @@ func (s *Service) memory() *memory {
 		}
 		s.cached.keys = coherent.New[string, *entry](size, s.Fresh)
 		s.cached.unknown = coherent.New[string, struct{}](size, s.Fresh)
+		s.cached.lookups = coherent.New[ident.APIKeyID, string](size, s.Fresh)
 	})
 	return &s.cached
 }

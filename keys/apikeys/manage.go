@@ -128,9 +128,14 @@ func (s *Service) Rotate(ctx context.Context, caller ident.Caller, id ident.APIK
 }
 
 // mayHold refuses a caller who would, by holding k, be able to do more. The
-// owner, and the key itself, hold it already.
+// owner, and the key itself, hold it already. A token that the key was exchanged
+// for lasts minutes and may do less: it never becomes the key.
 func (s *Service) mayHold(ctx context.Context, caller ident.Caller, k Key) error {
-	if caller.Kind == ident.Operator || caller.Kind == ident.Person && k.Owner == caller.User || caller.Kind == ident.APIKey && k.ID == caller.Key {
+	self := caller.Kind == ident.APIKey && k.ID == caller.Key
+	switch {
+	case self && caller.Token != "":
+		return fault.New(fault.InsufficientPermissions, "A token that was exchanged for an API key cannot rotate it: present the key.")
+	case self || caller.Kind == ident.Operator || caller.Kind == ident.Person && k.Owner == caller.User:
 		return nil
 	}
 	if lacks := caller.Permissions.Lacks(s.concrete(k.Permissions)); len(lacks) > 0 {
@@ -214,6 +219,9 @@ func end(tx Tx, caller ident.Caller, k Key, e audit.Event) error {
 		k.RevokedBy = string(ident.Operator)
 	}
 	if err := tx.UpdateAPIKey(k); err != nil {
+		return err
+	}
+	if err := tx.Announce(endOfTokens(k.ID, e.Time)); err != nil {
 		return err
 	}
 	return note(tx, caller, k, e)
