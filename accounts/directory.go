@@ -9,11 +9,12 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/scope"
 )
 
-// Standing is what a user is and may do in one organisation now.
+// Standing is what a user, who may be a service account, is and may do in one
+// organisation now.
 type Standing struct {
 	User        ident.UserID
 	Org         ident.OrgID
-	Email       string
+	Email       string // of a person
 	Name        string
 	OrgName     string
 	Role        string
@@ -80,7 +81,7 @@ func (d *Directory) load(ctx context.Context, p place) (Standing, error) {
 func (d *Directory) Judge(user ident.UserID, org ident.OrgID, f Facts) Standing {
 	s := Standing{User: user, Org: org, Email: f.Email, Name: f.Name, OrgName: f.OrgName, Role: f.Role}
 	switch {
-	case f.Email == "":
+	case f.UserStatus == "":
 		s.Reason = ReasonUnknown
 	case f.UserStatus != Active:
 		s.Reason = ReasonUserDisabled

@@ -3,6 +3,7 @@ package accounts_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/tokenhouse/tokenhouse/accounts"
@@ -23,8 +24,9 @@ func (w *world) everything() string {
 		ms, err1 := w.db.Accounts().Members(ctx, t, page)
 		rs, err2 := w.db.Accounts().Roles(ctx, t)
 		ss, err3 := w.db.Sessions().Sessions(ctx, t, tokens.Query{Page: page})
-		out += fmt.Sprintf("%+v\n%+v\n%+v\n", ms, rs, ss)
-		err = errors.Join(err, err1, err2, err3)
+		bots, err6 := w.db.Accounts().ServiceAccounts(ctx, t, page)
+		out += fmt.Sprintf("%+v\n%+v\n%+v\n%+v\n", ms, rs, ss, bots)
+		err = errors.Join(err, err1, err2, err3, err6)
 	}
 	events, err4 := w.db.Audit().Export(ctx, 0, 1000)
 	cs, _, err5 := w.db.Changes().Start(ctx, w.clock())
@@ -76,6 +78,21 @@ func TestFailingWritesLeaveNothingBehind(t *testing.T) {
 		{"remove", func() func() error {
 			m := victim()
 			return func() error { return w.RemoveMember(t.Context(), caller, m.ID) }
+		}},
+		{"create service account", func() func() error {
+			n := accounts.NewServiceAccount{Name: strings.TrimSuffix(fresh(), "@example.com"), Role: accounts.RoleViewer}
+			return func() error { return ignore(w.CreateServiceAccount(t.Context(), caller, n)) }
+		}},
+		{"change service account", func() func() error {
+			s := w.service(caller, strings.TrimSuffix(fresh(), "@example.com"), accounts.RoleViewer)
+			role, off, text := accounts.RoleEngineer, accounts.Disabled, "for a test"
+			return func() error {
+				return ignore(w.UpdateServiceAccount(t.Context(), caller, s.ID, accounts.ServiceAccountPatch{Description: &text, Role: &role, Status: &off}))
+			}
+		}},
+		{"delete service account", func() func() error {
+			s := w.service(caller, strings.TrimSuffix(fresh(), "@example.com"), accounts.RoleViewer)
+			return func() error { return w.DeleteServiceAccount(t.Context(), caller, s.ID) }
 		}},
 		{"create organisation", func() func() error {
 			n++

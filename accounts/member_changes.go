@@ -106,7 +106,7 @@ func (p *People) RemoveMember(ctx context.Context, c ident.Caller, user ident.Us
 		if err := tx.Record(e); err != nil {
 			return err
 		}
-		return tx.Announce(changes.Change{Kind: changes.User, Key: string(user), At: l.At})
+		return p.cutOff(tx, user, l.At) // what their API keys were exchanged for has no session
 	})
 	if err != nil {
 		return p.refused(ctx, c, audit.Target{Type: "user", ID: string(user)}, err)
@@ -286,8 +286,8 @@ func (p *People) mayTake(tx OrgTx, c ident.Caller, org ident.OrgID, role string)
 	return ceiling(c, permitted)
 }
 
-// keepsOwner refuses to take the role of owner from the last active user who
-// has it. The organisation is locked.
+// keepsOwner refuses to take the role of owner from the last active person who
+// has it; a service account can name no other. The organisation is locked.
 func keepsOwner(tx OrgTx, org ident.OrgID, role string, user ident.UserID) error {
 	if role != RoleOwner {
 		return nil
@@ -296,7 +296,7 @@ func keepsOwner(tx OrgTx, org ident.OrgID, role string, user ident.UserID) error
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(owners, func(h Holder) bool { return h.User != user && h.Status == Active }) {
+	if slices.ContainsFunc(owners, func(h Holder) bool { return h.User != user && h.Status == Active && !h.User.IsServiceAccount() }) {
 		return nil
 	}
 	return fault.New(fault.Conflict, "The organisation needs at least one active owner; name another owner first.").Because("last_owner")

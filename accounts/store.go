@@ -14,6 +14,7 @@ import (
 type Store interface {
 	UserReader
 	OrgReader
+	ServiceAccountReader
 	// InTx runs fn in one transaction with the events and changes it makes. fn
 	// may run again after a deadlock, so it sets its results anew.
 	InTx(ctx context.Context, fn func(Tx) error) error
@@ -21,8 +22,9 @@ type Store interface {
 
 // UserReader reads users outside a transaction.
 type UserReader interface {
-	// Facts answers everything that decides a standing, in one statement. A
-	// user that does not exist, or is no member, has empty facts and no error.
+	// Facts answers everything that decides a standing, of a person or a service
+	// account, in one statement. A user that does not exist, or is no member, has
+	// empty facts and no error.
 	Facts(ctx context.Context, user ident.UserID, org ident.OrgID) (Facts, error)
 	// User returns a user by identifier; fault.NotFound where there is none.
 	User(ctx context.Context, user ident.UserID) (User, error)
@@ -68,6 +70,7 @@ type Tx interface {
 	changes.Sink
 	UserTx
 	OrgTx
+	ServiceAccountTx
 	SetupTx
 	// EndSessions revokes the sessions that e selects and announces each. It
 	// returns how many there were.
@@ -132,7 +135,8 @@ type OrgTx interface {
 	InsertMembership(m Membership) (bool, error)
 	// SetMemberRole stores the role; an empty role removes the member.
 	SetMemberRole(org ident.OrgID, user ident.UserID, role string) error
-	// Holders lists the members that hold the role, by user.
+	// Holders lists the members that hold the role, service accounts included, by
+	// user.
 	Holders(org ident.OrgID, role string) ([]Holder, error)
 	// CustomRole returns a custom role; fault.NotFound where there is none.
 	CustomRole(org ident.OrgID, name string) (Role, error)
@@ -160,9 +164,9 @@ type SetupLink struct {
 
 // Facts is what decides a standing.
 type Facts struct {
-	Email      string // empty: no such user
+	Email      string // empty: a service account, or no such user
 	Name       string
-	UserStatus Status
+	UserStatus Status // empty: no such user
 	OrgName    string // empty: the user is no member
 	OrgStatus  Status
 	Role       string

@@ -45,7 +45,7 @@ func ActorOf(c ident.Caller) Actor {
 
 // Target is what it was done to.
 type Target struct {
-	Type string `json:"type"` // "user", "org", "session", "api_key", "client", "role", "signing_key"
+	Type string `json:"type"` // "user", "org", "session", "api_key", "client", "role", "signing_key", "service_account"
 	ID   string `json:"id"`
 	Name string `json:"name,omitempty"`
 }

@@ -197,12 +197,14 @@ func (t *tx) SetMemberRole(org ident.OrgID, user ident.UserID, role string) erro
 	return unavailable(q.Model(&membershipRow{}).Update("role", role).Error)
 }
 
-// Holders lists the members that hold the role, by user.
+// Holders lists the members and service accounts that hold the role, by user.
 func (t *tx) Holders(org ident.OrgID, role string) ([]accounts.Holder, error) {
 	var rows []struct{ User, Status string }
 	err := t.g.Raw(`
 		SELECT u.id AS "user", u.status FROM memberships m JOIN users u ON u.id = m.user_id
-		WHERE m.org_id = ? AND m.role = ? ORDER BY u.id`, string(org), role).Scan(&rows).Error
+		WHERE m.org_id = ? AND m.role = ?
+		UNION ALL SELECT id, status FROM service_accounts WHERE org_id = ? AND role = ?
+		ORDER BY 1`, string(org), role, string(org), role).Scan(&rows).Error
 	out := make([]accounts.Holder, len(rows))
 	for i, r := range rows {
 		out[i] = accounts.Holder{User: ident.UserID(r.User), Status: accounts.Status(r.Status)}

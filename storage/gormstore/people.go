@@ -92,6 +92,9 @@ func (t *tx) Facts(user ident.UserID, org ident.OrgID) (accounts.Facts, error) {
 }
 
 func facts(g *gorm.DB, user ident.UserID, org ident.OrgID) (accounts.Facts, error) {
+	if user.IsServiceAccount() {
+		return serviceFacts(g, user, org)
+	}
 	var rows []struct {
 		Email, Name, UserStatus, OrgName, OrgStatus, Role, Custom string
 	}

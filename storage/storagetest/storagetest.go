@@ -25,6 +25,7 @@ var suites = []struct {
 }{
 	{"audit", auditLog},
 	{"changes", changeLog},
+	{"replicas", replicaList},
 	{"sealed secrets", sealedSecrets},
 	{"signing keys", signingKeys},
 	{"API keys: reading", apiKeyReading},
@@ -64,6 +65,7 @@ var suites = []struct {
 	{"organisations", organisations},
 	{"memberships", memberships},
 	{"roles", roles},
+	{"service accounts", serviceAccounts},
 	{"set-up", setup},
 	{"people at once", peopleAtOnce},
 	{"login counters", loginCounters},
