@@ -31,11 +31,11 @@ func (r Registered) SecretMatches(plain string, now time.Time) bool {
 // OpenSecret returns a secret of a client whose method is client_secret_jwt,
 // to check what was signed with it (RFC 7523 §3).
 func (s *Clients) OpenSecret(id ident.ClientID, sec ClientSecret) ([]byte, error) {
-	return s.Sealer.Open(sec.Sealed, sealedAs(id))
+	return s.Sealer.Open(sec.Sealed, SecretContext(id))
 }
 
-// sealedAs binds a sealed secret to its client.
-func sealedAs(id ident.ClientID) string { return "client-secret:" + string(id) }
+// SecretContext is what a sealed secret of a client is bound to.
+func SecretContext(id ident.ClientID) string { return "client-secret:" + string(id) }
 
 // newSecret makes a client_secret of 256 bits and what is stored of it.
 func (s *Clients) newSecret(id ident.ClientID, m AuthMethod, now time.Time) (secret.Plain, ClientSecret, error) {
@@ -45,7 +45,7 @@ func (s *Clients) newSecret(id ident.ClientID, m AuthMethod, now time.Time) (sec
 	}
 	sec := ClientSecret{Digest: secret.Sum(plain.Reveal()), CreatedAt: now}
 	if m == AuthSecretJWT {
-		if sec.Sealed, err = s.Sealer.Seal([]byte(plain.Reveal()), sealedAs(id)); err != nil {
+		if sec.Sealed, err = s.Sealer.Seal([]byte(plain.Reveal()), SecretContext(id)); err != nil {
 			return secret.Plain{}, ClientSecret{}, err
 		}
 	}

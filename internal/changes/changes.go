@@ -31,6 +31,8 @@ const (
 	StatusRevoked Kind = "status.revoked"
 	// SigningKeys: the key ring changed; load it again.
 	SigningKeys Kind = "signing_keys"
+	// MasterKey: seal under the master key with the fingerprint Key from now on.
+	MasterKey Kind = "master_key"
 	// APIKey: forget the API key with lookup id Key.
 	APIKey Kind = "api_key"
 	// Client: forget the OAuth client Key.
@@ -39,6 +41,8 @@ const (
 	User Kind = "user"
 	// Org: forget organisation Key, its members and its roles.
 	Org Kind = "org"
+	// Question: tell Replicas that everything before was heard; Key names it.
+	Question Kind = "question"
 )
 
 // Change is one line of the log of changes.

@@ -13,6 +13,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync/atomic"
 )
 
 // Keeper seals and opens. An implementation is safe for concurrent use.
@@ -48,7 +49,8 @@ const (
 // (RFC 5869). It seals under one master key and opens under several, so that
 // the master key can be replaced.
 type Local struct {
-	current *derived
+	given   *derived                // the first one, which everything is to be sealed under
+	current atomic.Pointer[derived] // the one that Seal uses
 	known   map[[fingerprintSize]byte]*derived
 }
 
@@ -66,13 +68,16 @@ func NewLocal(master []byte, earlier ...[]byte) (*Local, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Local{current: current, known: map[[fingerprintSize]byte]*derived{current.fingerprint: current}}
+	l := &Local{given: current, known: map[[fingerprintSize]byte]*derived{current.fingerprint: current}}
+	l.current.Store(current)
 	for _, m := range earlier {
 		d, err := derive(m)
 		if err != nil {
 			return nil, err
 		}
-		l.known[d.fingerprint] = d
+		if l.known[d.fingerprint] == nil {
+			l.known[d.fingerprint] = d
+		}
 	}
 	return l, nil
 }
@@ -123,11 +128,15 @@ func material(master []byte) ([]byte, error) {
 	return text, nil
 }
 
-// Seal encrypts plain under the present master key.
+// Seal encrypts plain under the master key that Use chose last, else the first.
 func (l *Local) Seal(plain []byte, context string) ([]byte, error) {
-	out := append(make([]byte, 0, headerSize+len(plain)+l.current.aead.Overhead()), version)
-	out = append(out, l.current.fingerprint[:]...)
-	return l.current.aead.Seal(out, nil, plain, bound(out, context)), nil
+	return l.current.Load().seal(plain, context), nil
+}
+
+func (d *derived) seal(plain []byte, context string) []byte {
+	out := append(make([]byte, 0, headerSize+len(plain)+d.aead.Overhead()), version)
+	out = append(out, d.fingerprint[:]...)
+	return d.aead.Seal(out, nil, plain, bound(out, context))
 }
 
 // Open decrypts what Seal made under any of the master keys.

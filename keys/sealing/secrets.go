@@ -32,11 +32,17 @@ const (
 	// PairwiseSubject makes the sub that one sector knows a user by (OpenID
 	// Connect Core 1.0 §8.1). It is never replaced: users would be strangers.
 	PairwiseSubject Purpose = "pairwise-subject"
+	// MasterKeyMark is sealed under the master key that everything is to be
+	// sealed under, and is good for nothing else.
+	MasterKeyMark Purpose = "master-key-mark"
+	// WrappedMasterKey is no secret of ours but the master key, wrapped by a
+	// Custodian. Purposes does not list it and Secrets passes it over.
+	WrappedMasterKey Purpose = "master-key-wrapped"
 )
 
 // Purposes lists every purpose.
 func Purposes() []Purpose {
-	return []Purpose{RefreshMAC, APIKeyPepper, LockoutPepper, DeviceCookie, CursorKey, SetupLink, BrowserSession, FormToken, PairwiseSubject}
+	return []Purpose{RefreshMAC, APIKeyPepper, LockoutPepper, DeviceCookie, CursorKey, SetupLink, BrowserSession, FormToken, PairwiseSubject, MasterKeyMark}
 }
 
 // secretSize is the size of a secret in bytes.
@@ -50,8 +56,8 @@ type Sealed struct {
 	CreatedAt time.Time
 }
 
-// context binds the sealed value to its place.
-func (s Sealed) context() string {
+// Context binds the sealed value to its place.
+func (s Sealed) Context() string {
 	return "secret:" + string(s.Purpose) + ":" + strconv.Itoa(int(s.ID))
 }
 
@@ -112,7 +118,10 @@ func (s *Secrets) Load(ctx context.Context) error {
 func (s *Secrets) openAll(stored []Sealed) (map[Purpose][]opened, error) {
 	out := make(map[Purpose][]opened)
 	for _, row := range stored {
-		key, err := s.Keeper.Open(row.Sealed, row.context())
+		if row.Purpose == WrappedMasterKey {
+			continue
+		}
+		key, err := s.Keeper.Open(row.Sealed, row.Context())
 		if err != nil {
 			return nil, fmt.Errorf("open secret %s %d: %w", row.Purpose, row.ID, err)
 		}
@@ -140,7 +149,7 @@ func (s *Secrets) missing(open map[Purpose][]opened) ([]Sealed, error) {
 			return nil, err
 		}
 		row := Sealed{Purpose: p, ID: 1, CreatedAt: now}
-		if row.Sealed, err = s.Keeper.Seal(key, row.context()); err != nil {
+		if row.Sealed, err = s.Keeper.Seal(key, row.Context()); err != nil {
 			return nil, fmt.Errorf("seal secret %s: %w", p, err)
 		}
 		out = append(out, row)

@@ -67,13 +67,14 @@ func newKey(alg string, keeper sealing.Keeper, random io.Reader) (Key, error) {
 		return Key{}, fmt.Errorf("encode a signing key: %w", err)
 	}
 	k := Key{ID: public.KeyID, Algorithm: alg, Public: public}
-	if k.Sealed, err = keeper.Seal(der, sealContext(k.ID)); err != nil {
+	if k.Sealed, err = keeper.Seal(der, SealContext(k.ID)); err != nil {
 		return Key{}, fmt.Errorf("seal a signing key: %w", err)
 	}
 	return k, nil
 }
 
-func sealContext(kid string) string { return "signing-key:" + kid }
+// SealContext is what the sealed private key of a kid is bound to.
+func SealContext(kid string) string { return "signing-key:" + kid }
 
 // publicOf is the JWK of the public half, named by its RFC 7638 thumbprint.
 func publicOf(private crypto.Signer, alg string) (jose.JSONWebKey, error) {
@@ -90,7 +91,7 @@ func publicOf(private crypto.Signer, alg string) (jose.JSONWebKey, error) {
 // to it: whoever can write to the database but lacks the master key cannot add
 // a key of theirs to the JWK Set.
 func openKey(k Key, keeper sealing.Keeper) (crypto.Signer, jose.JSONWebKey, error) {
-	der, err := keeper.Open(k.Sealed, sealContext(k.ID))
+	der, err := keeper.Open(k.Sealed, SealContext(k.ID))
 	if err != nil {
 		return nil, jose.JSONWebKey{}, fmt.Errorf("open signing key %s: %w", k.ID, err)
 	}
