@@ -18,6 +18,7 @@ const fetchTimeout = 5 * time.Second
 type document struct {
 	body      []byte
 	etag      string
+	kind      string        // Content-Type
 	maxAge    time.Duration // negative where Cache-Control does not say
 	unchanged bool          // 304: body is empty
 }
@@ -28,11 +29,12 @@ type request struct {
 	url    string
 	etag   string // of what is known; may be empty
 	limit  int64  // bytes of the answer
+	accept string // media type; may be empty
 }
 
 // fetch gets url, follows no redirect and reads at most limit bytes.
 func fetch(ctx context.Context, client *http.Client, url, etag string, limit int64) (document, error) {
-	return fetchWithin(ctx, fetchTimeout, request{client, url, etag, limit})
+	return fetchWithin(ctx, fetchTimeout, request{client: client, url: url, etag: etag, limit: limit})
 }
 
 // fetchWithin is fetch with a time limit of its own.
@@ -47,12 +49,15 @@ func fetchWithin(ctx context.Context, most time.Duration, q request) (document, 
 	if etag != "" {
 		req.Header.Set("If-None-Match", etag)
 	}
+	if q.accept != "" {
+		req.Header.Set("Accept", q.accept)
+	}
 	res, err := direct(q.client).Do(req)
 	if err != nil {
 		return document{}, err
 	}
 	defer func() { _ = res.Body.Close() }()
-	d := document{etag: res.Header.Get("ETag"), maxAge: maxAge(res.Header.Get("Cache-Control"))}
+	d := document{etag: res.Header.Get("ETag"), kind: res.Header.Get("Content-Type"), maxAge: maxAge(res.Header.Get("Cache-Control"))}
 	switch {
 	case res.StatusCode == http.StatusNotModified && etag != "":
 		d.unchanged, d.etag = true, etag
