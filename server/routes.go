@@ -34,7 +34,7 @@ func (s *Server) engine() *gin.Engine {
 
 func (s *Server) routes() []route {
 	var all []route
-	for _, table := range [][]route{s.loginRoutes(), s.pageRoutes(), s.oauthRoutes(), s.apiKeyRoutes(), s.clientRoutes(), s.administrationRoutes(), s.publishedRoutes(), s.mountedRoutes()} {
+	for _, table := range [][]route{s.loginRoutes(), s.pageRoutes(), s.oauthRoutes(), s.apiKeyRoutes(), s.clientRoutes(), s.serviceAccountRoutes(), s.administrationRoutes(), s.publishedRoutes(), s.mountedRoutes()} {
 		all = append(all, table...)
 	}
 	return all
@@ -47,7 +47,8 @@ func (s *Server) loginRoutes() []route {
 		{http.MethodPost, "/api/v1/auth/register", public, handle(s, http.StatusCreated, s.register)},
 		{http.MethodPost, "/api/v1/auth/refresh", public, handle(s, http.StatusOK, s.refresh)},
 		{http.MethodPost, "/api/v1/auth/logout", ownJudge, handle(s, http.StatusNoContent, s.logout)},
-		{http.MethodGet, "/api/v1/auth/verify", self, handle(s, http.StatusOK, s.verify)},
+		{http.MethodGet, verifyPath, self, handle(s, http.StatusOK, s.verify)},
+		{http.MethodGet, verifyPath + "/:permissions", self, handle(s, http.StatusOK, s.verifyAbout)},
 		{http.MethodGet, "/api/v1/me", self, handle(s, http.StatusOK, s.me)},
 		{http.MethodPost, "/api/v1/me/password", person, handle(s, http.StatusNoContent, s.changePassword)},
 		{http.MethodGet, "/api/v1/me/consents", person, handle(s, http.StatusOK, s.listConsents)},
@@ -108,6 +109,16 @@ func (s *Server) clientRoutes() []route {
 		{http.MethodPatch, "/api/v1/clients/:id", require(accounts.ClientsManage), handle(s, http.StatusOK, s.updateClient)},
 		{http.MethodDelete, "/api/v1/clients/:id", require(accounts.ClientsManage), handle(s, http.StatusNoContent, s.deleteClient)},
 		{http.MethodPost, "/api/v1/clients/:id/rotate-secret", require(accounts.ClientsManage), handle(s, http.StatusOK, s.rotateClientSecret)},
+	}
+}
+
+func (s *Server) serviceAccountRoutes() []route {
+	return []route{
+		{http.MethodGet, "/api/v1/service-accounts", require(accounts.ServiceAccountsRead), handle(s, http.StatusOK, s.listServiceAccounts)},
+		{http.MethodPost, "/api/v1/service-accounts", require(accounts.ServiceAccountsManage), handle(s, http.StatusCreated, s.createServiceAccount)},
+		{http.MethodGet, "/api/v1/service-accounts/:id", require(accounts.ServiceAccountsRead), handle(s, http.StatusOK, s.getServiceAccount)},
+		{http.MethodPatch, "/api/v1/service-accounts/:id", require(accounts.ServiceAccountsManage), handle(s, http.StatusOK, s.updateServiceAccount)},
+		{http.MethodDelete, "/api/v1/service-accounts/:id", require(accounts.ServiceAccountsManage), handle(s, http.StatusNoContent, s.deleteServiceAccount)},
 	}
 }
 
