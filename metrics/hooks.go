@@ -59,6 +59,19 @@ func (s *Set) HashWaited(d time.Duration) { s.credentials.hashWait.Observe(secon
 // Propagated records how long a revocation took to arrive at this replica.
 func (s *Set) Propagated(lag time.Duration) { s.credentials.propagation.Observe(seconds(lag)) }
 
+// Confirmed records how long somebody waited until every replica had heard, and
+// whether all of them had.
+func (s *Set) Confirmed(took time.Duration, complete bool) {
+	result := "complete"
+	if !complete {
+		result = "incomplete"
+	}
+	s.credentials.confirmations.observe(max(took, 0), result)
+}
+
+// APIKeyLeaked counts a key that was reported as leaked.
+func (s *Set) APIKeyLeaked(result string) { s.credentials.leaked.inc(result) }
+
 // AuditWriteFailed counts audit events that could not be written.
 func (s *Set) AuditWriteFailed(events int) { s.system.auditFailures.Add(float64(max(events, 0))) }
 

@@ -27,22 +27,24 @@ func (c closed) of(v string) string {
 
 // The sets of the labels.
 var (
-	loginMethods   = closed{"password", "reauthentication"}
-	loginResults   = closed{"success", "failure", "refused"}
-	lockoutScopes  = closed{"device", "pair", "pool", "source"}
-	grants         = closed{"password", "refresh_token", "client_credentials", "authorization_code"}
-	tokenKinds     = closed{"access_token", "refresh_token"}
-	credentials    = closed{"access_token", "api_key"}
-	verifications  = closed{"ok", "invalid", "expired", "missing_org", "revoked", "unavailable"}
-	refreshResults = closed{"rotated", "replayed", "roaming", "contested", "adopted", "stale", "reuse_detected", "expired", "idle", "revoked", "malformed"}
-	apiKeyResults  = closed{"ok", "malformed", "unknown", "mismatch", "superseded", "revoked", "expired", "owner_inactive", "unavailable"}
-	logoutResults  = closed{"delivered", "retried", "refused", "given_up"}
-	outcomes       = closed{string(audit.Success), string(audit.Failure), string(audit.Denied)}
-	algorithms     = closed{"ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"}
-	keyStates      = closed{"published", "active", "retiring", "revoked"}
-	operations     = closed{"read", "transaction"}
-	results        = closed{"ok", "error"}
-	methods        = closed{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions}
+	loginMethods        = closed{"password", "reauthentication"}
+	loginResults        = closed{"success", "failure", "refused"}
+	lockoutScopes       = closed{"device", "pair", "pool", "source"}
+	grants              = closed{"password", "refresh_token", "client_credentials", "authorization_code"}
+	tokenKinds          = closed{"access_token", "refresh_token"}
+	credentials         = closed{"access_token", "api_key"}
+	verifications       = closed{"ok", "invalid", "expired", "missing_org", "revoked", "unavailable"}
+	refreshResults      = closed{"rotated", "replayed", "roaming", "contested", "adopted", "stale", "reuse_detected", "expired", "idle", "revoked", "malformed"}
+	apiKeyResults       = closed{"ok", "malformed", "unknown", "mismatch", "superseded", "revoked", "quarantined", "expired", "owner_inactive", "unavailable"}
+	leakResults         = closed{"revoked", "quarantined", "ignored"}
+	logoutResults       = closed{"delivered", "retried", "refused", "given_up"}
+	outcomes            = closed{string(audit.Success), string(audit.Failure), string(audit.Denied)}
+	algorithms          = closed{"ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"}
+	confirmationResults = closed{"complete", "incomplete"}
+	keyStates           = closed{"published", "active", "retiring", "revoked"}
+	operations          = closed{"read", "transaction"}
+	results             = closed{"ok", "error"}
+	methods             = closed{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions}
 )
 
 func eventNames() closed {

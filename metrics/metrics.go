@@ -54,6 +54,8 @@ type credentialMetrics struct {
 	hashing       prometheus.Gauge
 	hashWait      prometheus.Histogram
 	propagation   prometheus.Histogram
+	confirmations durations
+	leaked        counters
 	logouts       counters
 }
 
@@ -118,6 +120,11 @@ func newCredentialMetrics(r *prometheus.Registry) credentialMetrics {
 			Buckets: []float64{.005, .025, .1, .25, .5, 1, 2, 5, 10, 30},
 		}),
 	}
+	m.confirmations = newDurations("tokenhouse_revocation_confirmation_seconds", "How long a request with wait=all waited for the other replicas.",
+		[]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}, label{"result", confirmationResults})
+	r.MustRegister(m.confirmations.vec)
+	m.leaked = newCounters("tokenhouse_leaked_api_keys_total", "API keys that were reported as leaked, by what became of them.", label{"result", leakResults})
+	m.leaked.register(r)
 	for _, c := range []counters{m.logins, m.lockouts, m.issued, m.verifications, m.refreshes, m.apiKeys, m.logouts} {
 		c.register(r)
 	}

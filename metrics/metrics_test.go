@@ -73,6 +73,8 @@ func everything(s *metrics.Set) {
 	s.Hashing(1)
 	s.HashWaited(20 * time.Millisecond)
 	s.Propagated(30 * time.Millisecond)
+	s.Confirmed(10*time.Millisecond, true)
+	s.APIKeyLeaked("revoked")
 	s.AuditWriteFailed(1)
 	s.CleanupLag(time.Minute)
 	s.StorageOperation("transaction", nil, time.Millisecond)

@@ -38,6 +38,7 @@ type Stores interface {
 	Audit() audit.Reader
 	Recorder() audit.Recorder
 	Changes() changes.Log
+	Replicas() changes.Replicas
 	Sessions() tokens.Store
 	Accounts() accounts.Store
 	Logins() accounts.LoginStore

@@ -52,7 +52,7 @@ func (p *process) serve(ctx context.Context, conf config) error {
 	go func() { failed <- ops.serve() }()
 
 	env := p.env(log)
-	env.Patient = true
+	env.Patient, env.Serving = true, true
 	h, err := house.Open(ctx, conf.House, env)
 	if err != nil {
 		if ctx.Err() != nil {

@@ -89,7 +89,7 @@ func openSubject(ctx context.Context, url, dir string, workers int) (*subject, e
 	conf.Admin = house.Admin{Email: admin, Password: secret.Of(password)}
 	counted := &statements{}
 	h, err := house.Open(ctx, conf, house.Env{
-		Now: time.Now, Random: rand.Reader, Hooks: gormstore.Hooks{Before: counted.before},
+		Now: time.Now, Random: rand.Reader, Serving: true, Hooks: gormstore.Hooks{Before: counted.before},
 		Logger: slog.New(slog.NewJSONHandler(io.Discard, nil)), // written, and thrown away
 	})
 	if err != nil {

@@ -2,6 +2,7 @@ package changes
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -37,6 +38,8 @@ type Feed struct {
 	// Observe, where set, is told how long each revocation of another replica
 	// took to arrive.
 	Observe func(lag time.Duration)
+	// Roll, where set, has others wait for this process: see Everywhere.
+	Roll *Roll
 
 	mu          sync.Mutex
 	subscribers []Subscriber
@@ -55,6 +58,10 @@ func (f *Feed) Subscribe(s Subscriber) {
 // Start loads the revocations that matter now. The feed is Fresh afterwards.
 func (f *Feed) Start(ctx context.Context) error {
 	now := f.Now()
+	until, err := f.Roll.enter(ctx, now, f.lease())
+	if err != nil {
+		return err
+	}
 	cs, cursor, err := f.Log.Start(ctx, now)
 	if err != nil {
 		return err
@@ -64,6 +71,7 @@ func (f *Feed) Start(ctx context.Context) error {
 	f.mu.Unlock()
 	f.Publish(cs...)
 	f.heard.Store(now.UnixMicro())
+	f.Roll.believe(until)
 	return nil
 }
 
@@ -82,9 +90,10 @@ func (f *Feed) Publish(cs ...Change) {
 }
 
 // Fresh reports whether caches may be believed: the log was heard within
-// MaxSilence.
+// MaxSilence, and whoever waits for replicas waits for this one.
 func (f *Feed) Fresh() bool {
-	return f.Now().Sub(time.UnixMicro(f.heard.Load())) <= orDefault(f.MaxSilence, DefaultMaxSilence)
+	now := f.Now()
+	return now.Sub(time.UnixMicro(f.heard.Load())) <= orDefault(f.MaxSilence, DefaultMaxSilence) && f.Roll.counts(now)
 }
 
 // Run follows the log until ctx ends.
@@ -117,6 +126,7 @@ func (f *Feed) Poll(ctx context.Context) error {
 		return f.Start(ctx)
 	}
 	now := f.Now()
+	until, unlisted := f.Roll.beat(ctx, now, f.lease()) // before the log is read: see Everywhere
 	cs, next, err := f.Log.Since(ctx, cursor)
 	if err != nil {
 		return err
@@ -126,6 +136,7 @@ func (f *Feed) Poll(ctx context.Context) error {
 	f.cursor = next
 	f.mu.Unlock()
 	f.heard.Store(now.UnixMicro())
+	f.Roll.believe(until)
 	if f.Observe != nil {
 		for _, c := range cs {
 			if c.Revokes() {
@@ -133,7 +144,7 @@ func (f *Feed) Poll(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+	return errors.Join(unlisted, f.Roll.confirm(ctx, cs, now))
 }
 
 func orDefault(d, def time.Duration) time.Duration {

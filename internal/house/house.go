@@ -34,6 +34,9 @@ type Env struct {
 	// Patient waits for a database that does not answer yet, until the context
 	// ends, instead of failing at once.
 	Patient bool
+	// Serving is a process that answers requests: others may wait until it has
+	// heard of a change. A command beside the server is none.
+	Serving bool
 	// Hooks watch or disturb the database; tests use them.
 	Hooks gormstore.Hooks
 }
@@ -138,6 +141,9 @@ func (h *House) openDatabase(ctx context.Context) (err error) {
 		return err
 	}
 	h.Feed.Log = h.DB.Changes()
+	if h.env.Serving {
+		h.Feed.Roll = &changes.Roll{Replicas: h.DB.Replicas(), Random: h.env.Random, Observe: h.Metrics.Confirmed}
+	}
 	return h.DB.Migrate(ctx)
 }
 
@@ -265,7 +271,7 @@ func (h *House) Config() Config { return h.conf }
 func (h *House) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	return errors.Join(h.APIKeys.Close(ctx), h.parts.clientUsage.Flush(ctx), h.DB.Close())
+	return errors.Join(h.APIKeys.Close(ctx), h.parts.clientUsage.Flush(ctx), h.Feed.Leave(ctx), h.DB.Close())
 }
 
 // closeTimeout bounds the last writes.

@@ -169,7 +169,7 @@ func (h *Harness) AddReplica() int {
 func (h *Harness) open(n int, l net.Listener) {
 	h.t.Helper()
 	env := house.Env{
-		Now: h.Clock.Now, Random: rand.Reader,
+		Now: h.Clock.Now, Random: rand.Reader, Serving: true,
 		Logger: slog.New(slog.NewJSONHandler(&h.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if h.opts.Env != nil {
