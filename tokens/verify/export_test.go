@@ -21,3 +21,32 @@ func Members(data []byte) (map[string]json.RawMessage, error) {
 
 // ReadKeySet is readKeySet.
 var ReadKeySet = readKeySet
+
+// ReadStatusList reads the claims of a status list and its entry of an index.
+func ReadStatusList(payload []byte, index uint32) (value byte, ok bool, err error) {
+	p, err := readStatusPayload(payload)
+	if err != nil {
+		return 0, false, err
+	}
+	data, err := inflate(p.lst)
+	if err != nil {
+		return 0, false, err
+	}
+	value, ok = (&statusList{bits: p.bits, data: data}).value(index)
+	return value, ok, nil
+}
+
+// Settle waits for the fetch that runs, and counts the lists that are kept.
+func (s *StatusLists) Settle() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, l := range s.lists {
+		l.mu.Lock()
+		running := l.running
+		l.mu.Unlock()
+		if running != nil {
+			<-running
+		}
+	}
+	return len(s.lists)
+}

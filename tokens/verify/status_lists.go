@@ -225,13 +225,13 @@ func (s *StatusLists) refresh(ctx context.Context, l *remoteList, now time.Time)
 
 func (s *StatusLists) fetch(ctx context.Context, l *remoteList, now time.Time, done chan struct{}) {
 	err := s.load(ctx, l, now)
+	if err != nil && s.Report != nil {
+		s.Report(err)
+	}
 	l.mu.Lock()
 	l.running, l.failed = nil, err
 	l.mu.Unlock()
 	close(done)
-	if err != nil && s.Report != nil {
-		s.Report(err)
-	}
 }
 
 // load fetches and believes the list, or says why not.
