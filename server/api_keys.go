@@ -3,7 +3,6 @@ package server
 import (
 	"cmp"
 	"context"
-	"errors"
 
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
@@ -158,41 +157,4 @@ func (s *Server) revokeAPIKey(ctx context.Context, caller ident.Caller, req revo
 		return none{}, s.Services.APIKeys.RevokeAlone(ctx, caller, req.id)
 	}
 	return none{}, s.Services.APIKeys.Revoke(ctx, caller, req.id)
-}
-
-type verifyAPIKeyRequest struct {
-	APIKey string `json:"api_key"`
-}
-
-func (r *verifyAPIKeyRequest) read(*input) error { return missing("api_key", r.APIKey) }
-
-// keyVerdict is what a resource server learns of a key that it was sent.
-type keyVerdict struct {
-	Valid        bool           `json:"valid"`
-	Code         string         `json:"code"` // "VALID", "NOT_FOUND" or "INVALID_API_KEY"
-	Key          ident.APIKeyID `json:"key_id,omitempty"`
-	Organization ident.OrgID    `json:"org_id,omitempty"`
-	Owner        ident.UserID   `json:"owner,omitempty"`
-	Permissions  []string       `json:"permissions,omitempty"`
-	ExpiresAt    *timestamp     `json:"expires_at,omitempty"`
-}
-
-// verifyAPIKey serves POST /api/v1/api-keys/verify. The key of another
-// organisation does not exist, as far as the caller can tell.
-func (s *Server) verifyAPIKey(ctx context.Context, caller ident.Caller, req verifyAPIKeyRequest) (keyVerdict, error) {
-	holder, err := s.Services.APIKeys.VerifyFor(ctx, caller, req.APIKey)
-	switch {
-	case errors.Is(err, fault.InvalidAPIKey), errors.Is(err, fault.NotFound):
-		return keyVerdict{Code: wires[fault.Of(err).Code].code}, nil
-	case err != nil:
-		return keyVerdict{}, err
-	}
-	k, err := s.Services.APIKeys.Get(ctx, caller, holder.Key)
-	if err != nil {
-		return keyVerdict{}, err
-	}
-	return keyVerdict{
-		Valid: true, Code: "VALID", Key: holder.Key, Organization: holder.Org, Owner: holder.User,
-		Permissions: holder.Permissions.Strings(), ExpiresAt: &timestamp{k.ExpiresAt},
-	}, nil
 }

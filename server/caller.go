@@ -95,7 +95,9 @@ var token68 = func() (in [256]bool) {
 }()
 
 // authenticate establishes who is asking.
-func (s *Server) authenticate(r *http.Request) (ident.Caller, error) {
+// An API key must permit what is required, which goes before its limits; for a
+// token that is judged by whoever asks.
+func (s *Server) authenticate(h http.Header, r *http.Request, required ...scope.Permission) (ident.Caller, error) {
 	in := inboundOf(r.Context())
 	p, err := s.credential(r)
 	if err != nil {
@@ -104,7 +106,8 @@ func (s *Server) authenticate(r *http.Request) (ident.Caller, error) {
 	in.viaJar = p.jar
 	var caller ident.Caller
 	if p.kind == kindAPIKey {
-		caller, err = s.Services.APIKeys.Verify(r.Context(), p.value, in.origin)
+		caller, err = s.Services.APIKeys.Verify(r.Context(), p.value, in.origin, required...)
+		tellLimits(h, caller.Allowance)
 	} else {
 		caller, err = s.verifyToken(r.Context(), p.value)
 	}
@@ -123,6 +126,9 @@ func (s *Server) verifyToken(ctx context.Context, token string) (ident.Caller, e
 	c, err := s.Tokens.Verify(ctx, token)
 	if err != nil {
 		return ident.Caller{}, refusal(err)
+	}
+	if c.Bound.KeyID != "" {
+		return s.exchangedKey(ctx, c)
 	}
 	if c.Subject == c.ClientID {
 		return s.serviceClient(ctx, c)
@@ -176,6 +182,43 @@ func (s *Server) serviceClient(ctx context.Context, c verify.Claims) (ident.Call
 	return caller, nil
 }
 
+// exchangedKey is the caller of a token that an API key was exchanged for: the
+// key, and never its owner, with no more than the key may do now. The token dies
+// with the key, with its owner's standing, and with the client that asked for it.
+func (s *Server) exchangedKey(ctx context.Context, c verify.Claims) (ident.Caller, error) {
+	revoked := fault.New(fault.InvalidToken, verify.ErrRevoked.Detail).Because(verify.ErrRevoked.Reason)
+	id := tokens.AccessID{Token: ident.TokenID(c.ID), Key: ident.APIKeyID(c.Bound.KeyID), User: ident.UserID(c.Subject), IssuedAt: c.IssuedAt}
+	if err := s.Services.Sessions.Check(ctx, id); err != nil {
+		return ident.Caller{}, err
+	}
+	caller, err := s.Services.APIKeys.HolderFrom(ctx, ident.OrgID(c.OrgID), id.Key, inboundOf(ctx).origin)
+	if errors.Is(err, fault.InvalidAPIKey) || err == nil && (caller.User != id.User || c.SessionID != "") {
+		return ident.Caller{}, revoked
+	}
+	if err != nil {
+		return ident.Caller{}, err
+	}
+	caller.Client, caller.Token = ident.ClientID(c.ClientID), id.Token
+	most := caller.Permissions
+	if caller.Client != oauth.APIKeyClientID {
+		r, err := s.Services.Clients.Lookup(ctx, caller.Client)
+		if err != nil && !errors.Is(err, fault.NotFound) {
+			return ident.Caller{}, err
+		}
+		if err != nil || !r.Active() || !r.MayUse(oauth.GrantTokenExchange) {
+			return ident.Caller{}, revoked
+		}
+		most = most.Meet(r.Permissions())
+	}
+	caller.Permissions = nil // those of the key are shared
+	for _, name := range c.Permissions {
+		if p := scope.Permission(name); most.Allows(p) {
+			caller.Permissions = append(caller.Permissions, p)
+		}
+	}
+	return caller, nil
+}
+
 // refusal is the fault that a refusal of the verifier is.
 func refusal(err error) error {
 	v := (*verify.Error)(nil)
@@ -195,6 +238,8 @@ func result(err error) string {
 		return "ok"
 	}
 	switch f := fault.Of(err); {
+	case f.Code == fault.InsufficientPermissions:
+		return "ok" // the credential is good
 	case f.Code == fault.Unavailable || f.Code == fault.Internal:
 		return "unavailable"
 	case reasonTexts[f.Reason] != "":

@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"errors"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 
@@ -41,8 +43,8 @@ func (s *Server) enforce(g guard) gin.HandlerFunc {
 		if in.route = c.FullPath(); g == public || g == ownJudge {
 			return
 		}
-		caller, err := s.authenticate(c.Request)
-		if err == nil {
+		caller, err := s.authenticate(c.Writer.Header(), c.Request, g.required(c)...)
+		if err == nil || caller.Kind == ident.APIKey && errors.Is(err, fault.InsufficientPermissions) {
 			in.caller = caller
 			err = s.authorize(c, g, caller)
 		}
@@ -51,6 +53,28 @@ func (s *Server) enforce(g guard) gin.HandlerFunc {
 			c.Abort()
 		}
 	}
+}
+
+// required is what an API key must permit before its limits are looked at: what
+// the route takes, or what a reverse proxy asks for.
+func (g guard) required(c *gin.Context) []scope.Permission {
+	switch {
+	case g.kind == "permission":
+		return []scope.Permission{g.permission}
+	case !strings.HasPrefix(c.FullPath(), "/api/v1/auth/verify"):
+		return nil
+	}
+	names := c.QueryArray("permission")
+	if in := c.Param("permissions"); in != "" {
+		names = strings.Split(in, ",")
+	}
+	var out []scope.Permission
+	for _, name := range names[:min(len(names), maxRequired)] {
+		if p, err := scope.ParsePermission(name); err == nil { // the handler refuses the others
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 func (s *Server) authorize(c *gin.Context, g guard, caller ident.Caller) error {

@@ -22,7 +22,7 @@ type logoutRequest struct {
 func (*logoutRequest) bodyOptional() {}
 
 func (r *logoutRequest) read(i *input) error {
-	if r.caller, r.denied = i.s.authenticate(i.c.Request); r.denied == nil {
+	if r.caller, r.denied = i.s.authenticate(i.c.Writer.Header(), i.c.Request); r.denied == nil {
 		i.in.caller = r.caller
 		if r.caller.Kind != ident.Person {
 			return fault.New(fault.InsufficientPermissions, "An API key has no session to end.")

@@ -85,7 +85,7 @@ func (s *Server) readRegistration(c *gin.Context) (req registration, err error) 
 			return req, err
 		}
 	} else if len(r.Header.Values("Authorization"))+len(r.Header.Values("X-Api-Key")) > 0 {
-		if req.caller, err = s.authenticate(r); err != nil {
+		if req.caller, err = s.authenticate(c.Writer.Header(), r); err != nil {
 			return req, err
 		}
 		in.caller = req.caller

@@ -43,6 +43,7 @@ type Caller struct {
 	Client      ClientID  // that the access token was issued to; the caller itself for ServiceClient
 	Token       TokenID   // jti, for Person and ServiceClient
 	Permissions scope.Set // effective: concrete permissions, no wildcards needed to use them
+	Allowance   Allowance // for APIKey: what it has left of its limits
 	Origin      Origin
 }
 

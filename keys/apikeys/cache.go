@@ -39,10 +39,7 @@ type ceiling struct{ owner, effective scope.Set }
 
 func (s *Service) memory() *memory {
 	s.cached.once.Do(func() {
-		size := s.CacheSize
-		if size == 0 {
-			size = DefaultCacheSize
-		}
+		size := s.cacheSize()
 		s.cached.keys = coherent.New[string, *entry](size, s.Fresh)
 		s.cached.unknown = coherent.New[string, struct{}](size, s.Fresh)
 		s.cached.lookups = coherent.New[ident.APIKeyID, string](size, s.Fresh)
@@ -50,12 +47,32 @@ func (s *Service) memory() *memory {
 	return &s.cached
 }
 
+func (s *Service) cacheSize() int {
+	if s.CacheSize == 0 {
+		return DefaultCacheSize
+	}
+	return s.CacheSize
+}
+
 // lookup returns the key of a lookup id, or errUnknown.
 func (s *Service) lookup(ctx context.Context, id string) (*entry, error) {
+	return s.lookupFor(ctx, id, &attempt{paid: true})
+}
+
+// lookupFor is lookup for somebody who may be guessing. What is in memory they
+// may ask; a question to the database is counted as a wrong key until the key is
+// known to be right, and fault.RateLimited where there were too many.
+func (s *Service) lookupFor(ctx context.Context, id string, a *attempt) (*entry, error) {
 	m := s.memory()
 	return m.keys.Get(ctx, id, func(ctx context.Context, id string) (*entry, error) {
 		var found *entry
 		_, err := m.unknown.Get(ctx, id, func(ctx context.Context, id string) (struct{}, error) {
+			if !a.paid {
+				if wait := s.wrong.take(a.source, s.Throttle.orDefault(), a.now); wait > 0 {
+					return struct{}{}, errThrottled(wait)
+				}
+				a.paid = true
+			}
 			k, err := s.Store.APIKeyByLookup(ctx, id)
 			if errors.Is(err, fault.NotFound) {
 				return struct{}{}, nil

@@ -40,7 +40,8 @@ type New struct {
 	Name        string // 1 to 100 characters
 	Permissions []string
 	Preset      string       // "admin-agent", instead of Permissions
-	ExpiresAt   time.Time    // zero: never, or when the key that makes it expires
+	ExpiresAt   time.Time    // zero: as late as allowed: see Settings.MaxLifetime, and the key that makes it
+	Rules       Rules        // what is empty is as in the key that makes it
 	Owner       ident.UserID // for the operator, who owns nothing; else the caller's user is the owner
 }
 
@@ -90,9 +91,8 @@ func (s *Service) judgeNew(ctx context.Context, caller ident.Caller, n New, now 
 	permissions, refused := s.permissions(n)
 	k.Permissions = permissions
 	fields = append(fields, refused...)
-	if !n.ExpiresAt.IsZero() && !n.ExpiresAt.After(now) {
-		fields = append(fields, fault.Field{Name: "expires_at", Detail: "must be in the future"})
-	}
+	k.Rules, refused = n.Rules.canonical()
+	fields = append(append(fields, refused...), s.expiry(n.ExpiresAt, now)...)
 	if caller.Kind == ident.Operator {
 		st, err := s.Owners.Standing(ctx, k.Owner, k.Org)
 		if err != nil {
@@ -109,6 +109,27 @@ func (s *Service) judgeNew(ctx context.Context, caller ident.Caller, n New, now 
 		return Key{}, fault.Lacking(lacks.Strings()...)
 	}
 	return k, nil
+}
+
+// expiry judges when a new key shall expire.
+func (s *Service) expiry(asked, now time.Time) []fault.Field {
+	latest := now.Add(s.MaxLifetime)
+	switch {
+	case !asked.IsZero() && !asked.After(now):
+		return []fault.Field{{Name: "expires_at", Detail: "must be in the future"}}
+	case s.MaxLifetime > 0 && asked.After(latest):
+		return []fault.Field{{Name: "expires_at", Detail: "must not be later than keys may live here: " + latest.UTC().Format(time.RFC3339)}}
+	}
+	return nil
+}
+
+// capped is the end of a key where nobody may name a later one.
+func (s *Service) capped(ends, now time.Time) time.Time {
+	latest := now.Add(s.MaxLifetime)
+	if s.MaxLifetime > 0 && (ends.IsZero() || ends.After(latest)) {
+		return latest.Truncate(time.Second)
+	}
+	return ends
 }
 
 var nameField = fault.Field{Name: "name", Detail: fmt.Sprintf("must be 1 to %d printable characters", MaxName)}
@@ -165,9 +186,9 @@ func (s *Service) insert(ctx context.Context, caller ident.Caller, k Key) (Key, 
 		return Key{}, secret.Plain{}, err
 	}
 	k.ID, k.Secrets = ident.NewAPIKeyID(k.CreatedAt, s.Random), []Secret{sec}
-	wanted := k.ExpiresAt
+	wanted, rules := k.ExpiresAt, k.Rules
 	err = s.Store.InTx(ctx, func(tx Tx) error {
-		k.ExpiresAt = wanted
+		k.ExpiresAt, k.Rules = wanted, rules
 		if caller.Kind == ident.APIKey {
 			// The lock orders this insert with the revocation of the parent, which
 			// would otherwise miss the child.
@@ -178,11 +199,18 @@ func (s *Service) insert(ctx context.Context, caller ident.Caller, k Key) (Key, 
 			if k.ExpiresAt, err = delegated(parent, k); err != nil {
 				return err
 			}
+			k.Rules = rules.inheriting(parent.Rules)
+			if err := fault.Refusals(k.Rules.Exceeds(parent.Rules)); err != nil {
+				return err
+			}
 		}
+		k.ExpiresAt = s.capped(k.ExpiresAt, k.CreatedAt)
 		if err := tx.InsertAPIKey(k); err != nil {
 			return err
 		}
-		return note(tx, caller, k, event(caller, k, audit.APIKeyCreated, k.CreatedAt))
+		e := event(caller, k, audit.APIKeyCreated, k.CreatedAt)
+		e.Meta = changed(Key{Name: k.Name}, k)
+		return note(tx, caller, k, e)
 	})
 	if err != nil {
 		return Key{}, secret.Plain{}, err

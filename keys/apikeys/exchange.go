@@ -60,28 +60,45 @@ func errInvalidKey() error { return fault.New(fault.InvalidAPIKey, "The API key 
 // Holder tells who holds a token that was exchanged for the key of that id: the
 // caller that the key itself would be now, but for what the token narrows. It
 // is fault.InvalidAPIKey where the key could not be used any more, and costs no
-// database statement while the key is warm.
-func (s *Service) Holder(ctx context.Context, org ident.OrgID, id ident.APIKeyID, o ident.Origin) (ident.Caller, error) {
+// database statement while the key is warm. Limits are those of the exchange: a
+// token takes nothing from them.
+func (s *Service) Holder(ctx context.Context, org ident.OrgID, id ident.APIKeyID) (ident.Caller, error) {
+	_, caller, err := s.holder(ctx, org, id)
+	return caller, err
+}
+
+// HolderFrom is Holder of a token that was presented to us: the networks of the
+// key hold for it too.
+func (s *Service) HolderFrom(ctx context.Context, org ident.OrgID, id ident.APIKeyID, o ident.Origin) (ident.Caller, error) {
+	e, caller, err := s.holder(ctx, org, id)
+	if err == nil && !e.key.Rules.Admits(o.IP) {
+		return ident.Caller{}, errInvalidKey()
+	}
+	caller.Origin = o
+	return caller, err
+}
+
+func (s *Service) holder(ctx context.Context, org ident.OrgID, id ident.APIKeyID) (*entry, ident.Caller, error) {
 	e, err := s.byID(ctx, ident.Caller{Org: org}.Tenant(), id)
 	switch {
 	case errors.Is(err, fault.NotFound), errors.Is(err, errUnknown):
-		return ident.Caller{}, errInvalidKey()
+		return nil, ident.Caller{}, errInvalidKey()
 	case err != nil:
-		return ident.Caller{}, err
+		return nil, ident.Caller{}, err
 	}
 	if e.key.ID != id || e.key.Org != org || refusal(&e.key, &Secret{}, s.Now()) != "" {
-		return ident.Caller{}, errInvalidKey()
+		return nil, ident.Caller{}, errInvalidKey()
 	}
 	standing, err := s.Owners.Standing(ctx, e.key.Owner, org)
 	if err != nil {
-		return ident.Caller{}, err
+		return nil, ident.Caller{}, err
 	}
 	if !standing.Active {
-		return ident.Caller{}, errInvalidKey()
+		return nil, ident.Caller{}, errInvalidKey()
 	}
-	return ident.Caller{
+	return e, ident.Caller{
 		Kind: ident.APIKey, Org: org, User: e.key.Owner, Email: standing.Email, Key: id,
-		Permissions: e.effective(standing.Permissions, s.Catalogue), Origin: o,
+		Permissions: e.effective(standing.Permissions, s.Catalogue),
 	}, nil
 }
 

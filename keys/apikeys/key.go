@@ -44,6 +44,7 @@ type Key struct {
 	CreatedAt   time.Time
 	ExpiresAt   time.Time // zero: never
 	Revocation
+	Rules    Rules
 	LastUsed Use      // of any of its secrets, ever
 	Secrets  []Secret // the current one, then the previous one while it is kept: at most two
 	Status   Status   // at the time of reading; not stored

@@ -2,7 +2,6 @@ package apikeys
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"github.com/tokenhouse/tokenhouse/audit"
@@ -43,36 +42,9 @@ func (s *Service) Get(ctx context.Context, caller ident.Caller, id ident.APIKeyI
 	return k, nil
 }
 
-// Rename gives a key another name. It needs api-keys:create, and
-// api-keys:manage where the key is not the caller's own.
+// Rename gives a key another name: see Change.
 func (s *Service) Rename(ctx context.Context, caller ident.Caller, id ident.APIKeyID, name string) (Key, error) {
-	now := s.Now()
-	if _, err := s.findOwn(ctx, caller, id, PermCreate, now); err != nil {
-		return Key{}, err
-	}
-	if name = strings.TrimSpace(name); !nameOK(name) {
-		return Key{}, fault.Refusals([]fault.Field{nameField})
-	}
-	var k Key
-	err := s.Store.InTx(ctx, func(tx Tx) error {
-		var err error
-		if k, err = tx.LockAPIKey(caller.Tenant(), id); err != nil {
-			return err
-		}
-		before := k.Name
-		k.Name = name
-		if err := tx.UpdateAPIKey(k); err != nil {
-			return err
-		}
-		e := event(caller, k, audit.APIKeyUpdated, now)
-		e.Targets[0].Name = before
-		return note(tx, caller, k, e)
-	})
-	if err != nil {
-		return Key{}, err
-	}
-	k.Status = k.statusAt(now, s.rotateAfter())
-	return k, nil
+	return s.Change(ctx, caller, id, Changes{Name: &name})
 }
 
 // Rotate gives a key a new credential, which is never shown again. The old one
@@ -153,6 +125,9 @@ func (s *Service) mayHold(ctx context.Context, caller ident.Caller, k Key) error
 	}
 	if !holder.ExpiresAt.IsZero() && (k.ExpiresAt.IsZero() || k.ExpiresAt.After(holder.ExpiresAt)) {
 		return fault.New(fault.Conflict, "A key cannot rotate one that outlives it.")
+	}
+	if len(k.Rules.Exceeds(holder.Rules)) > 0 {
+		return fault.New(fault.Conflict, "A key cannot rotate one that may be used from more networks, or more often.")
 	}
 	return nil
 }

@@ -20,6 +20,8 @@ const (
 	// DefaultCacheSize is how many keys are kept in memory, and how many lookup
 	// ids that no key has.
 	DefaultCacheSize = 10_000
+	// DefaultUsageRetention is how long it is remembered how often a key was used.
+	DefaultUsageRetention = 400 * 24 * time.Hour
 	// MaxGrace is the longest time an old secret may outlive its rotation.
 	MaxGrace = 30 * 24 * time.Hour
 )
@@ -51,6 +53,11 @@ type Settings struct {
 	Prefix      string        // of new keys; DefaultPrefix where empty; see CheckPrefix
 	RotateAfter time.Duration // DefaultRotateAfter where zero
 	CacheSize   int           // DefaultCacheSize where zero
+	MaxLifetime time.Duration // a new key expires no later than this; no bound where zero
+	// UsageRetention is how long the hourly buckets are kept; DefaultUsageRetention where zero.
+	UsageRetention time.Duration
+	LimitFailure   LimitFailure // FailClosed where empty
+	Throttle       Throttle
 }
 
 // Service is everything that is done with API keys. Set the fields, subscribe
@@ -66,10 +73,13 @@ type Service struct {
 	Random io.Reader
 	// Observe, where set, is told the result of every verification: "ok",
 	// "malformed", "unknown", "mismatch", "superseded", "revoked", "expired",
-	// "owner_inactive" or "unavailable". It must be quick.
+	// "owner_inactive", "network", "rate_limited", "throttled" or "unavailable".
+	// It must be quick.
 	Observe func(result string)
 
 	cached   memory
 	uses     usage
+	limits   limiter
+	wrong    sieve
 	flushing sync.Mutex
 }

@@ -25,6 +25,8 @@ type Store interface {
 	// was created before and is not marked as due, oldest secret first; and how
 	// many usable keys have such an old secret, marked or not.
 	DueAPIKeys(ctx context.Context, before, now time.Time, limit int) (unmarked []Key, due int, err error)
+	AllowanceStore
+	UsageStore
 	// InTx runs fn in a transaction. fn may run twice.
 	InTx(ctx context.Context, fn func(Tx) error) error
 }
@@ -41,7 +43,7 @@ type Tx interface {
 	// InsertAPIKey stores a new key and its secrets. It is fault.Conflict where
 	// the lookup id is taken; the transaction is then of no further use.
 	InsertAPIKey(Key) error
-	// UpdateAPIKey stores the name and the revocation of a key.
+	// UpdateAPIKey stores the name, the rules and the revocation of a key.
 	UpdateAPIKey(Key) error
 	// PutAPIKeySecrets makes these the only secrets of the key. Of one that is
 	// stored already only ValidUntil changes.
@@ -66,5 +68,6 @@ type Uses struct {
 	Hour       time.Time // its start
 	OK         int
 	Refused    int
+	Limited    int // refused by a limit of the key
 	Last       Use // of the last success; zero where OK is 0
 }

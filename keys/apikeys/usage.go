@@ -43,6 +43,7 @@ type useID struct {
 type tally struct {
 	key         *Key
 	ok, refused int
+	limited     int
 	first, last ident.Origin // of successes
 	firstAt     time.Time
 	lastAt      time.Time
@@ -73,16 +74,19 @@ func (u *usage) count(v verdict, now time.Time, o ident.Origin) {
 	sh := u.shard(k)
 	sh.mu.Lock()
 	t := sh.tally(id, k)
-	if v.result == resultOK {
+	switch v.result {
+	case resultOK:
 		if t.ok++; t.ok == 1 {
 			t.first, t.firstAt = o, now
 		}
 		t.last, t.lastAt = o, now
-	} else {
+	case resultLimited:
+		t.limited++ // no event: a busy client would fill the log with them
+	default:
 		t.refused++
 	}
 	sh.mu.Unlock()
-	if v.result != resultOK {
+	if v.result != resultOK && v.result != resultLimited {
 		u.refuse(v, now, o)
 	}
 }
@@ -216,6 +220,7 @@ func (u *usage) giveBack(c counted) {
 		}
 		to.ok += from.ok
 		to.refused += from.refused
+		to.limited += from.limited
 		sh.mu.Unlock()
 	}
 	u.mu.Lock()

@@ -22,14 +22,15 @@ type apiKeyRow struct {
 	Lookup      string
 	Prefix      string
 	Name        string
-	Org         string     `gorm:"column:org_id"`
-	Owner       string     `gorm:"column:owner_id"`
-	ByUser      string     `gorm:"column:created_by_user"`
-	ByKey       string     `gorm:"column:created_by_key"`
-	Permissions string     // separated by spaces, in their order
-	Generation  int        // of the current secret
-	Span        apiKeySpan `gorm:"embedded"`
-	Used        apiKeyUse  `gorm:"embedded"`
+	Org         string      `gorm:"column:org_id"`
+	Owner       string      `gorm:"column:owner_id"`
+	ByUser      string      `gorm:"column:created_by_user"`
+	ByKey       string      `gorm:"column:created_by_key"`
+	Permissions string      // separated by spaces, in their order
+	Generation  int         // of the current secret
+	Span        apiKeySpan  `gorm:"embedded"`
+	Used        apiKeyUse   `gorm:"embedded"`
+	Rules       apiKeyRules `gorm:"embedded"`
 }
 
 type apiKeySpan struct {
@@ -66,11 +67,11 @@ func apiKeyRowOf(k apikeys.Key) apiKeyRow {
 		ByUser: string(k.CreatedBy.User), ByKey: string(k.CreatedBy.Key), Used: apiKeyUseOf(k.LastUsed),
 		Span: apiKeySpan{Created: micros(k.CreatedAt), Expires: micros(k.ExpiresAt), Revoked: micros(k.RevokedAt), RevokedBy: k.RevokedBy},
 	}
-	words := make([]string, len(k.Permissions))
+	names := make([]string, len(k.Permissions))
 	for i, p := range k.Permissions {
-		words[i] = string(p)
+		names[i] = string(p)
 	}
-	r.Permissions = strings.Join(words, " ")
+	r.Permissions, r.Rules = strings.Join(names, " "), apiKeyRulesOf(k.Rules)
 	if len(k.Secrets) > 0 {
 		r.Generation = k.Secrets[0].Generation
 	}
@@ -88,6 +89,9 @@ func (r apiKeyRow) domain() (apikeys.Key, error) {
 		k.Permissions = append(k.Permissions, scope.Permission(w))
 	}
 	var err error
+	if k.Rules, err = r.Rules.domain(); err != nil {
+		return k, err
+	}
 	k.LastUsed, err = r.Used.domain()
 	return k, err
 }
@@ -194,7 +198,9 @@ func (t *tx) InsertAPIKey(k apikeys.Key) error {
 }
 
 func (t *tx) UpdateAPIKey(k apikeys.Key) error {
+	rules := apiKeyRulesOf(k.Rules)
 	return unavailable(t.g.Model(&apiKeyRow{}).Where("id = ?", string(k.ID)).Updates(map[string]any{
+		"networks": rules.Networks, "limits": rules.Limits, "quota": rules.Quota,
 		"name": k.Name, "revoked_at": micros(k.RevokedAt), "revoked_by": k.RevokedBy,
 	}).Error)
 }
@@ -227,9 +233,10 @@ func (t *tx) CountAPIKeyUses(uses []apikeys.Uses) ([]bool, error) {
 	for i, u := range uses {
 		var ok int64
 		err := t.g.Raw(`
-			INSERT INTO api_key_usage (key_id, hour, ok, refused) VALUES (?, ?, ?, ?)
-			ON CONFLICT (key_id, hour) DO UPDATE SET ok = api_key_usage.ok + excluded.ok, refused = api_key_usage.refused + excluded.refused
-			RETURNING ok`, string(u.Key), micros(u.Hour), u.OK, u.Refused).Scan(&ok).Error
+			INSERT INTO api_key_usage (key_id, hour, ok, refused, limited) VALUES (?, ?, ?, ?, ?)
+			ON CONFLICT (key_id, hour) DO UPDATE SET ok = api_key_usage.ok + excluded.ok, refused = api_key_usage.refused + excluded.refused,
+				limited = api_key_usage.limited + excluded.limited
+			RETURNING ok`, string(u.Key), micros(u.Hour), u.OK, u.Refused, u.Limited).Scan(&ok).Error
 		if err != nil {
 			return nil, unavailable(err)
 		}

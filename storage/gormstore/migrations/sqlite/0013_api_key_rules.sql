@@ -1,0 +1,22 @@
+-- +goose Up
+-- Where and how often a key may be used: networks, limits ("100/1m") and a quota
+-- ("5000/day"), each separated by blanks; empty means no bound.
+ALTER TABLE api_keys ADD COLUMN networks TEXT NOT NULL DEFAULT '';
+ALTER TABLE api_keys ADD COLUMN limits TEXT NOT NULL DEFAULT '';
+ALTER TABLE api_keys ADD COLUMN quota TEXT NOT NULL DEFAULT '';
+
+ALTER TABLE api_key_usage ADD COLUMN limited INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX api_key_usage_hour ON api_key_usage (hour);
+
+-- What the replicas took of the windows of limited keys. taken is the last chunk.
+CREATE TABLE api_key_allowances (
+	key_id    TEXT    NOT NULL,
+	period    TEXT    NOT NULL,
+	starts_at INTEGER NOT NULL,
+	ends_at   INTEGER NOT NULL,
+	most      INTEGER NOT NULL,
+	used      INTEGER NOT NULL,
+	taken     INTEGER NOT NULL,
+	PRIMARY KEY (key_id, period, starts_at)
+) WITHOUT ROWID;
+CREATE INDEX api_key_allowances_end ON api_key_allowances (ends_at);
