@@ -150,7 +150,7 @@ func (s *StatusLists) Document(ctx context.Context, id string) (StatusDocument, 
 	if err := s.believed(); err != nil {
 		return StatusDocument{}, err
 	}
-	switch known, err := s.store().has(ctx, id); {
+	switch known, err := s.names.has(ctx, s.Lists, id); {
 	case err != nil:
 		return StatusDocument{}, fmt.Errorf("look up status list: %w", err)
 	case !known:
@@ -178,7 +178,7 @@ func (s *StatusLists) Document(ctx context.Context, id string) (StatusDocument, 
 // URIs returns the addresses of all lists that a living token may name, in
 // order (draft-ietf-oauth-status-list §9.3).
 func (s *StatusLists) URIs(ctx context.Context) ([]string, error) {
-	ids, err := s.store().all(ctx)
+	ids, err := s.names.all(ctx, s.Lists)
 	if err != nil {
 		return nil, fmt.Errorf("list status lists: %w", err)
 	}
@@ -216,13 +216,6 @@ func (s *StatusLists) believed() error {
 		return fault.New(fault.Unavailable, "Status lists cannot be told at the moment.")
 	}
 	return nil
-}
-
-func (s *StatusLists) store() *listNames {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.names.ask = s.Lists
-	return &s.names
 }
 
 // drop forgets lists that no living token names, once nothing in them is revoked.

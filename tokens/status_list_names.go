@@ -12,14 +12,15 @@ const maxListID = 64
 // listNames is which lists there are. It asks the store when it is asked about
 // a list that it does not know: one question at a time, however many ask.
 type listNames struct {
-	ask func(context.Context) ([]StatusList, error)
-
 	mu      sync.Mutex
 	known   map[string]bool
 	running *listAnswer // nil where none is being asked
 }
 
-// listAnswer is one question to the store.
+// listQuestion asks the store for the lists there are.
+type listQuestion func(context.Context) ([]StatusList, error)
+
+// listAnswer is what one question came to.
 type listAnswer struct {
 	done  chan struct{} // closed when it has ended
 	known map[string]bool
@@ -28,7 +29,7 @@ type listAnswer struct {
 
 // has reports whether there is such a list. An answer that was asked for before
 // has was called does not count against the list: it may be younger.
-func (n *listNames) has(ctx context.Context, id string) (bool, error) {
+func (n *listNames) has(ctx context.Context, ask listQuestion, id string) (bool, error) {
 	if id == "" || len(id) > maxListID {
 		return false, nil
 	}
@@ -44,16 +45,16 @@ func (n *listNames) has(ctx context.Context, id string) (bool, error) {
 			return known[id], err
 		}
 	}
-	now, err := n.await(ctx, n.begin(ctx, old))
+	now, err := n.await(ctx, n.begin(ctx, ask, old))
 	return now[id], err
 }
 
 // all asks the store, and lists what there is in order.
-func (n *listNames) all(ctx context.Context) ([]string, error) {
+func (n *listNames) all(ctx context.Context, ask listQuestion) ([]string, error) {
 	n.mu.Lock()
 	old := n.running
 	n.mu.Unlock()
-	known, err := n.await(ctx, n.begin(ctx, old))
+	known, err := n.await(ctx, n.begin(ctx, ask, old))
 	out := make([]string, 0, len(known))
 	for id := range known {
 		out = append(out, id)
@@ -63,7 +64,7 @@ func (n *listNames) all(ctx context.Context) ([]string, error) {
 }
 
 // begin returns a question that is not older than old's successor.
-func (n *listNames) begin(ctx context.Context, old *listAnswer) *listAnswer {
+func (n *listNames) begin(ctx context.Context, ask listQuestion, old *listAnswer) *listAnswer {
 	if old != nil {
 		select {
 		case <-old.done:
@@ -79,14 +80,14 @@ func (n *listNames) begin(ctx context.Context, old *listAnswer) *listAnswer {
 	a := &listAnswer{done: make(chan struct{})}
 	n.running = a
 	// It serves everybody who waits, so it does not end with the request that began it.
-	go n.run(context.WithoutCancel(ctx), a)
+	go n.run(context.WithoutCancel(ctx), ask, a)
 	return a
 }
 
-func (n *listNames) run(ctx context.Context, a *listAnswer) {
+func (n *listNames) run(ctx context.Context, ask listQuestion, a *listAnswer) {
 	ctx, cancel := context.WithTimeout(ctx, listNamesTimeout)
 	defer cancel()
-	lists, err := n.ask(ctx)
+	lists, err := ask(ctx)
 	a.err = err
 	if err == nil {
 		a.known = make(map[string]bool, len(lists))
