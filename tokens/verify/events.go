@@ -10,6 +10,7 @@ type events struct {
 	r     *bufio.Reader
 	limit int // bytes of one event's data
 	begun bool
+	noise int  // bytes beside data since the last event
 	skip  bool // a line feed that follows is part of the line end already seen
 }
 
@@ -17,6 +18,10 @@ var errLongEvent = errors.New("an event of the feed is too long")
 
 // maxField is the longest name of a field looked at, its colon and space included.
 const maxField = 7
+
+// maxNoise is how many bytes may come between two events beside their data:
+// comments, names, and what nobody understands.
+const maxNoise = 64 << 10
 
 // next returns the data of the next event that has any. Ids, names and waiting
 // times are not read: what counts of them is inside the signature.
@@ -45,6 +50,7 @@ func (e *events) next() (string, error) {
 		}
 		if blank {
 			if some && len(data) > 0 {
+				e.noise = 0
 				return string(data), nil
 			}
 			data, some = data[:0], false
@@ -61,11 +67,15 @@ func (e *events) line(data *[]byte) (kept, blank bool, err error) {
 		if err != nil {
 			return false, false, err
 		}
+		if e.noise >= maxNoise {
+			return false, false, errLongEvent
+		}
 		if c == '\n' && e.skip {
 			e.skip = false
 			continue
 		}
 		if e.skip = c == '\r'; e.skip || c == '\n' {
+			e.noise++
 			break
 		}
 		if length++; len(name) < maxField {
@@ -73,6 +83,7 @@ func (e *events) line(data *[]byte) (kept, blank bool, err error) {
 		}
 		switch {
 		case length <= len("data:") || string(name[:len("data:")]) != "data:":
+			e.noise++
 		case length == len("data: ") && c == ' ': // one space is no data
 		case len(*data) >= e.limit:
 			return false, false, errLongEvent

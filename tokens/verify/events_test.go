@@ -36,8 +36,13 @@ func TestEventsAreRead(t *testing.T) {
 			t.Errorf("a long event: %v", err)
 		}
 	}
-	if got, _ := readAll(strings.Repeat("z", 1<<20)+"\ndata: a\n\n", 100); !slices.Equal(got, []string{"a"}) {
+	if got, _ := readAll(strings.Repeat("z", 60<<10)+"\ndata: a\n\n", 100); !slices.Equal(got, []string{"a"}) {
 		t.Errorf("after a long line of no meaning: %q", got)
+	}
+	for _, noise := range []string{"z", ":\n\n", "data\n\n", "\n"} {
+		if got, err := readAll("data: a\n\n"+strings.Repeat(noise, 70<<10/len(noise))+"data: b\n\n", 100); err != errLongEvent || !slices.Equal(got, []string{"a"}) {
+			t.Errorf("%q without an end: %q, %v", noise, got, err)
+		}
 	}
 }
 

@@ -50,3 +50,6 @@ func (s *StatusLists) Settle() int {
 	}
 	return len(s.lists)
 }
+
+// KeepAtMost bounds the revocations that r keeps.
+func KeepAtMost(r *RemoteRevocations, n int) { r.heard.most = n }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -32,13 +33,28 @@ const (
 	longPollWait  = 10 * time.Second // less than half of what the feed bears
 	longPollGrace = 5 * time.Second  // how much later the answer may come
 	longPollGap   = 100 * time.Millisecond
-	streamSilence = 25 * time.Second // without a signed event, a stream is dead
+	wholeListGap  = time.Second      // after a long poll that was answered with everything
+	streamStart   = 10 * time.Second // without a first event, a proxy keeps them back
+	streamSilence = 25 * time.Second // without news in the signed time, a stream is dead
 	minBackoff    = time.Second
 	maxBackoff    = 30 * time.Second
 )
 
-// push follows the feed by a mode that waits, and polls while that fails.
-func (r *RemoteRevocations) push(ctx context.Context, once func(context.Context) (heard bool, err error)) {
+// follow learns of revocations by a mode until ctx ends.
+func (r *RemoteRevocations) follow(ctx context.Context, mode FeedMode) {
+	switch mode {
+	case FeedStream:
+		r.push(ctx, r.stream, FeedLongPoll)
+	case FeedLongPoll:
+		r.push(ctx, r.longPoll, FeedPoll)
+	default:
+		r.pollUntil(ctx)
+	}
+}
+
+// push follows the feed by a mode that waits, and by a humbler one while that
+// fails: a pause that doubles each time nothing was heard.
+func (r *RemoteRevocations) push(ctx context.Context, once func(context.Context) (heard bool, err error), meanwhile FeedMode) {
 	backoff := minBackoff
 	for ctx.Err() == nil {
 		heard, err := once(ctx)
@@ -54,7 +70,7 @@ func (r *RemoteRevocations) push(ctx context.Context, once func(context.Context)
 		}
 		r.report(ctx, err)
 		again, cancel := context.WithTimeout(ctx, r.jitter(backoff))
-		r.pollUntil(again)
+		r.follow(again, meanwhile)
 		cancel()
 		backoff = min(2*backoff, maxBackoff)
 	}
@@ -87,7 +103,11 @@ func pause(ctx context.Context, d time.Duration) {
 func (r *RemoteRevocations) longPoll(ctx context.Context) (bool, error) {
 	_, cursor := r.heard.place()
 	if cursor == "" {
-		return true, r.Poll(ctx)
+		err := r.Poll(ctx)
+		if _, cursor = r.heard.place(); err == nil && cursor == "" {
+			pause(ctx, wholeListGap) // unchanged, or of an issuer that has no cursors
+		}
+		return err == nil, err
 	}
 	address, err := url.Parse(r.URL)
 	if err != nil {
@@ -99,21 +119,30 @@ func (r *RemoteRevocations) longPoll(ctx context.Context) (bool, error) {
 	address.RawQuery = q.Encode()
 	d, err := fetchWithin(ctx, longPollWait+longPollGrace, request{client: untimed(r.Client), url: address.String(), limit: maxFeed})
 	if err != nil {
+		r.heard.lose() // so that the next does not wait while the feed grows stale
 		return false, err
 	}
-	return true, r.take(ctx, string(d.body), d.etag)
+	n, err := r.take(ctx, string(d.body), d.etag)
+	switch {
+	case err != nil:
+		r.heard.restart() // what was missed is in the whole list
+	case !n.delta: // whoever answers so does not wait
+		pause(ctx, wholeListGap)
+	}
+	return err == nil, err
 }
 
-// stream follows one connection until it ends. It has heard where one document
-// was believed.
+// stream follows one connection until it ends. It has heard where there was news
+// and nothing that was not believed.
 func (r *RemoteRevocations) stream(ctx context.Context) (heard bool, err error) {
 	if err := r.complete(); err != nil {
 		return false, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	// Comments do not wind the watch up again: anybody can send them.
-	watch := time.AfterFunc(streamSilence, cancel)
+	// Only what is newer winds the watch up again: comments and replays can be
+	// sent by anybody.
+	watch := time.AfterFunc(streamStart, cancel)
 	defer watch.Stop()
 	res, err := r.connect(ctx)
 	if err != nil {
@@ -121,19 +150,23 @@ func (r *RemoteRevocations) stream(ctx context.Context) (heard bool, err error) 
 	}
 	defer func() { _ = res.Body.Close() }()
 	in := &events{r: bufio.NewReader(res.Body), limit: maxFeed}
-	for {
+	for begun := false; ; begun = true {
 		compact, err := in.next()
 		if err != nil {
 			return heard, fmt.Errorf("the stream of revocations ended: %w", err)
 		}
-		if err := r.take(ctx, compact, ""); err != nil {
-			if _, cursor := r.heard.place(); cursor != "" {
-				r.heard.restart() // what was missed is in the whole list
-			}
-			return heard, err
+		n, err := r.take(ctx, compact, "")
+		if err == nil && begun && !n.delta && !n.newer {
+			err = errors.New("the stream of revocations repeats itself")
 		}
-		heard = true
-		watch.Reset(streamSilence)
+		if err != nil {
+			r.heard.restart() // what was missed is in the whole list
+			return false, err
+		}
+		if !begun || n.newer {
+			watch.Reset(streamSilence)
+		}
+		heard = heard || n.newer
 	}
 }
 
@@ -168,6 +201,13 @@ func untimed(c *http.Client) *http.Client {
 	d := *c
 	d.Timeout = 0
 	return &d
+}
+
+// lose makes the next document asked for the list, where it has changed.
+func (s *revocations) lose() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cursor = ""
 }
 
 // restart makes the next document asked for the whole list.

@@ -36,8 +36,14 @@ const (
 // Every delta is signed and names the place that it follows, so that nobody on
 // the way can forge one, and one that was kept back is noticed: by the next, or
 // by the silence. While the issuer, or a proxy before it, does not offer the
-// mode, the feed is polled; the mode is tried again after a pause that grows to
-// half a minute.
+// mode, the next humbler one takes its place, long polls for a stream and polls
+// for those; the mode is tried again after a pause that grows to half a minute.
+// Both modes are told at least every ten seconds: a MaxStaleness below fifteen
+// is for FeedPoll.
+//
+// It keeps at most 1 048 576 revocations, some 150 MB, and reads at most 32 MiB
+// of a document. An issuer who tells more is not believed, so that the feed
+// grows stale. Entries of kinds that this package does not know are passed over.
 type RemoteRevocations struct {
 	URL    string           // of the feed: issuer + "/.well-known/revocations"
 	Issuer string           // iss of the feed must be exactly this
@@ -60,16 +66,7 @@ type RemoteRevocations struct {
 }
 
 // Run follows the feed until ctx ends.
-func (r *RemoteRevocations) Run(ctx context.Context) {
-	switch r.Mode {
-	case FeedStream:
-		r.push(ctx, r.stream)
-	case FeedLongPoll:
-		r.push(ctx, r.longPoll)
-	default:
-		r.pollUntil(ctx)
-	}
-}
+func (r *RemoteRevocations) Run(ctx context.Context) { r.follow(ctx, r.Mode) }
 
 func (r *RemoteRevocations) pollUntil(ctx context.Context) {
 	tick := time.NewTicker(orDefault(r.Interval, DefaultPollInterval))
@@ -112,25 +109,31 @@ func (r *RemoteRevocations) Poll(ctx context.Context) error {
 	if err != nil || d.unchanged {
 		return err
 	}
-	return r.take(ctx, string(d.body), d.etag)
+	_, err = r.take(ctx, string(d.body), d.etag)
+	return err
 }
 
+// taken is what a document was that was believed.
+type taken struct{ delta, newer bool }
+
 // take believes a document, or says why not.
-func (r *RemoteRevocations) take(ctx context.Context, compact, etag string) error {
+func (r *RemoteRevocations) take(ctx context.Context, compact, etag string) (n taken, err error) {
 	f, delta, err := r.read(ctx, compact)
 	if err != nil {
-		return err
+		return n, err
 	}
-	if err := r.heard.add(f, delta, etag, r.Now()); err != nil {
-		return err
+	newer, err := r.heard.add(f, delta, etag, r.Now())
+	if err != nil {
+		return n, err
 	}
 	if r.Heard != nil {
 		r.Heard()
 	}
-	return nil
+	return taken{delta, newer}, nil
 }
 
-// Revoked reports whether the feed names the token, its session or its subject.
+// Revoked reports whether the feed names the token, its session, its subject,
+// the API key that it was exchanged for, or the key that signed it.
 func (r *RemoteRevocations) Revoked(_ context.Context, c Claims) (bool, error) {
 	set := &r.heard
 	set.mu.RLock()
@@ -170,8 +173,13 @@ type feedEntry struct {
 	Session      string `json:"sid"`
 	Subject      string `json:"sub"`
 	IssuedBefore int64  `json:"issued_before"`
+	APIKey       string `json:"key_id"`
+	SigningKey   string `json:"kid"`
 	ExpiresAt    int64  `json:"exp"`
 }
+
+// maxName is the longest name of anything revoked, in bytes.
+const maxName = 1 << 10
 
 // read checks form, type, signature, issuer and times of a feed document.
 func (r *RemoteRevocations) read(ctx context.Context, compact string) (f feed, delta bool, err error) {
@@ -186,11 +194,19 @@ func (r *RemoteRevocations) read(ctx context.Context, compact string) (f feed, d
 	if err != nil {
 		return feed{}, false, err
 	}
+	if r.heard.signedNothing(e.kid) { // the key set at hand may be older than the revocation
+		return feed{}, false, ErrInvalid.because("the feed is signed by a revoked key")
+	}
 	if _, err := members(payload); err != nil {
 		return feed{}, false, ErrInvalid.because("feed: %v", err)
 	}
 	if err := json.Unmarshal(payload, &f); err != nil {
 		return feed{}, false, ErrInvalid.because("feed: %v", err)
+	}
+	for _, e := range f.Entries {
+		if len(e.name()) > maxName {
+			return feed{}, false, ErrInvalid.because("the feed names what nothing is named")
+		}
 	}
 	now := r.Now()
 	switch issued := time.Unix(f.IssuedAt, 0); {

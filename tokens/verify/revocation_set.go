@@ -17,25 +17,42 @@ type revocations struct {
 	cursor    string
 	issued    time.Time
 	staleness time.Duration
-	tokens    map[string]time.Time // until when
-	sessions  map[string]time.Time
+	named     [kinds]map[string]time.Time // until when
 	subjects  map[string]cutoff
-	size      int
 	sweep     time.Time
+	most      int // maxRevocations where zero
 }
+
+// kind is what a revocation names.
+type kind int
+
+const (
+	byToken kind = iota
+	bySession
+	byAPIKey
+	bySigningKey
+	kinds
+)
 
 // cutoff refuses what was issued before a moment.
 type cutoff struct{ before, until time.Time }
 
 func (s *revocations) names(c Claims) bool {
-	if _, ok := s.tokens[c.ID]; ok {
-		return true
-	}
-	if _, ok := s.sessions[c.SessionID]; ok && c.SessionID != "" {
-		return true
+	for k, name := range [kinds]string{byToken: c.ID, bySession: c.SessionID, byAPIKey: c.Bound.KeyID, bySigningKey: c.Bound.SignedBy} {
+		if _, ok := s.named[k][name]; ok && name != "" {
+			return true
+		}
 	}
 	cut, ok := s.subjects[c.Subject]
 	return ok && c.IssuedAt.Before(cut.before)
+}
+
+// signedNothing reports whether the signing key was revoked.
+func (s *revocations) signedNothing(kid string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	_, ok := s.named[bySigningKey][kid]
+	return ok
 }
 
 // place is where a reader of the feed has come.
@@ -47,45 +64,102 @@ func (s *revocations) place() (etag, cursor string) {
 
 // add takes in a document whose signature held, and refuses a delta that does
 // not follow what is known. A list that is older, another replica's or a replay,
-// takes nothing away and makes nothing fresher.
-func (s *revocations) add(f feed, delta bool, etag string, now time.Time) error {
+// takes nothing away and makes nothing fresher; newer says whether it did.
+func (s *revocations) add(f feed, delta bool, etag string, now time.Time) (newer bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if delta && (!s.known || s.cursor == "" || f.Since != s.cursor) {
-		return ErrInvalid.because("the delta does not follow what was heard")
+		return false, ErrInvalid.because("the delta does not follow what was heard")
 	}
-	s.prune(now)
-	if s.size+len(f.Entries) > maxRevocations {
-		s.sweep = time.Time{}
-		if s.prune(now); len(f.Entries) > maxRevocations || delta && s.size+len(f.Entries) > maxRevocations {
-			return ErrUnavailable.because("more than %d revocations", maxRevocations)
+	s.prune(now, false)
+	most := s.most
+	if most == 0 {
+		most = maxRevocations
+	}
+	if s.size()+len(f.Entries) > most { // or less: many may be known
+		s.prune(now, true)
+		if s.size()+s.unknown(f.Entries) > most {
+			return false, ErrUnavailable.because("more than %d revocations", most)
 		}
-	}
-	if s.tokens == nil {
-		s.tokens, s.sessions, s.subjects = map[string]time.Time{}, map[string]time.Time{}, map[string]cutoff{}
 	}
 	for _, e := range f.Entries {
 		s.put(e)
 	}
-	s.size = len(s.tokens) + len(s.sessions) + len(s.subjects)
-	s.known, s.issued, s.cursor = true, later(s.issued, time.Unix(f.IssuedAt, 0)), f.Cursor
+	issued := time.Unix(f.IssuedAt, 0)
+	newer = issued.After(s.issued)
+	s.known, s.issued, s.cursor = true, later(s.issued, issued), f.Cursor
 	s.staleness = time.Duration(min(f.MaxStaleness, int64(24*time.Hour/time.Second))) * time.Second
 	if !delta {
 		s.etag = etag
 	}
-	return nil
+	return newer, nil
+}
+
+func (s *revocations) size() int {
+	n := len(s.subjects)
+	for _, names := range s.named {
+		n += len(names)
+	}
+	return n
+}
+
+// unknown counts the names among entries that are not kept yet.
+func (s *revocations) unknown(entries []feedEntry) int {
+	n, seen := 0, map[string]bool{}
+	for _, e := range entries {
+		k, name := e.kind(), e.name()
+		known := seen[name]
+		if k < kinds {
+			_, kept := s.named[k][name]
+			known = known || kept
+		} else {
+			_, kept := s.subjects[name]
+			known = known || kept
+		}
+		if seen[name] = true; !known {
+			n++
+		}
+	}
+	return n
+}
+
+// kind is what the entry names; kinds where that is a subject, or nothing known.
+func (e feedEntry) kind() kind {
+	for k, name := range e.names() {
+		if name != "" {
+			return kind(k)
+		}
+	}
+	return kinds
+}
+
+func (e feedEntry) names() [kinds]string {
+	return [kinds]string{byToken: e.Token, bySession: e.Session, byAPIKey: e.APIKey, bySigningKey: e.SigningKey}
+}
+
+// name is what the entry names; empty where that is nothing known.
+func (e feedEntry) name() string {
+	if k := e.kind(); k < kinds {
+		return e.names()[k]
+	}
+	return e.Subject
 }
 
 func (s *revocations) put(e feedEntry) {
 	until := time.Unix(e.ExpiresAt, 0)
-	switch {
-	case e.Token != "":
-		s.tokens[e.Token] = later(s.tokens[e.Token], until)
-	case e.Session != "":
-		s.sessions[e.Session] = later(s.sessions[e.Session], until)
-	case e.Subject != "":
-		old := s.subjects[e.Subject]
-		s.subjects[e.Subject] = cutoff{later(old.before, time.Unix(e.IssuedBefore, 0)), later(old.until, until)}
+	switch k, name := e.kind(), e.name(); {
+	case name == "":
+	case k < kinds:
+		if s.named[k] == nil {
+			s.named[k] = map[string]time.Time{}
+		}
+		s.named[k][name] = later(s.named[k][name], until)
+	default:
+		if s.subjects == nil {
+			s.subjects = map[string]cutoff{}
+		}
+		old := s.subjects[name]
+		s.subjects[name] = cutoff{later(old.before, time.Unix(e.IssuedBefore, 0)), later(old.until, until)}
 	}
 }
 
@@ -96,27 +170,23 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// prune drops once in a while what no unexpired token can be refused by.
-func (s *revocations) prune(now time.Time) {
-	if now.Before(s.sweep) {
+// prune drops once a minute, or where it must, what no unexpired token can be refused by.
+func (s *revocations) prune(now time.Time, must bool) {
+	if !must && now.Before(s.sweep) {
 		return
 	}
 	s.sweep = now.Add(time.Minute)
 	over := func(until time.Time) bool { return now.After(until.Add(2 * DefaultLeeway)) }
-	for k, until := range s.tokens {
-		if over(until) {
-			delete(s.tokens, k)
+	for _, names := range s.named {
+		for name, until := range names {
+			if over(until) {
+				delete(names, name)
+			}
 		}
 	}
-	for k, until := range s.sessions {
-		if over(until) {
-			delete(s.sessions, k)
-		}
-	}
-	for k, c := range s.subjects {
+	for name, c := range s.subjects {
 		if over(c.until) {
-			delete(s.subjects, k)
+			delete(s.subjects, name)
 		}
 	}
-	s.size = len(s.tokens) + len(s.sessions) + len(s.subjects)
 }
