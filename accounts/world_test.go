@@ -221,7 +221,7 @@ func (w *world) session(m accounts.Member) ident.SessionID {
 		ID: ident.NewSessionID(w.clock(), rand.Reader), User: m.ID, Org: m.Org, Client: "cli_test", Method: "password",
 		CreatedAt: w.clock(), ExpiresAt: w.clock().Add(720 * time.Hour), Refreshable: true,
 	}
-	if err := w.db.Sessions().InTx(w.t.Context(), func(tx tokens.Tx) error { return tx.InsertFamily(f) }); err != nil {
+	if err := w.db.Sessions().InTx(w.t.Context(), func(tx tokens.Tx) error { return tx.InsertFamily(f, time.Time{}) }); err != nil {
 		w.t.Fatal(err)
 	}
 	return f.ID

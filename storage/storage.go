@@ -40,6 +40,7 @@ type Stores interface {
 	Changes() changes.Log
 	Replicas() changes.Replicas
 	Sessions() tokens.Store
+	StatusPlaces() tokens.PlaceStore
 	Accounts() accounts.Store
 	Logins() accounts.LoginStore
 	Exchanges() oauth.Store

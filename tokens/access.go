@@ -67,6 +67,7 @@ type Access struct {
 	ID        ident.TokenID
 	IssuedAt  time.Time // whole seconds
 	ExpiresAt time.Time // whole seconds; ExpiresAt - IssuedAt is the grant's TTL
+	Place     Place     // zero where the token has no status
 }
 
 // errNoLifetime is a programming mistake: a token that was never good.
@@ -152,7 +153,7 @@ func (m *Minter) Mint(ctx context.Context, g AccessGrant) (Access, error) {
 		return Access{}, fmt.Errorf("sign access token: %w", err)
 	}
 	return Access{
-		Token: secret.Of(jws), ID: c.ID,
+		Token: secret.Of(jws), ID: c.ID, Place: g.Place,
 		IssuedAt: time.Unix(c.IssuedAt, 0).UTC(), ExpiresAt: time.Unix(c.ExpiresAt, 0).UTC(),
 	}, nil
 }

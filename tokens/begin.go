@@ -31,7 +31,8 @@ func (s *Service) Begin(tx FamilyTx, now time.Time, o Opening) (Family, secret.P
 		Seen:   Seen{At: now, IP: o.Origin.IP, UserAgent: o.Origin.UserAgent},
 		Holder: Holder{Network: networkOf(o.Origin.IP), Agent: textDigest(o.Origin.UserAgent), Proof: textDigest(o.Proof), Proven: o.Proof != ""},
 	}
-	if err := tx.InsertFamily(f); err != nil {
+	f.Chain.Live = s.issued(f, o.Access, now)
+	if err := tx.InsertFamily(f, o.Access.IssuedAt); err != nil {
 		return Family{}, secret.Plain{}, err
 	}
 	switch {
@@ -43,6 +44,14 @@ func (s *Service) Begin(tx FamilyTx, now time.Time, o Opening) (Family, secret.P
 	}
 	t, err := format(generationOf{f.ID, 0}, s.MACs)
 	return f, t, err
+}
+
+// issued returns what the family remembers once it has the access token.
+func (s *Service) issued(f Family, a Access, now time.Time) Live {
+	if a.Place == (Place{}) {
+		return f.Chain.Live
+	}
+	return f.Chain.Live.With(LivePlace{a.Place, a.ExpiresAt.Add(s.stay())}, now)
 }
 
 // authenticatedAt is when the user of o proved who they are.

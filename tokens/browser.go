@@ -117,6 +117,7 @@ func (s *Service) Reauthenticate(tx Tx, now time.Time, id ident.SessionID, o Ope
 	f.ExpiresAt = now.Add(cmp.Or(o.TTL, s.Policy.withDefaults().BrowserAbsolute))
 	f.Seen = Seen{At: now, IP: o.Origin.IP, UserAgent: o.Origin.UserAgent}
 	f.Holder.Network, f.Holder.Agent = networkOf(o.Origin.IP), textDigest(o.Origin.UserAgent)
+	f.Chain.Live = s.issued(f, o.Access, now)
 	if err := tx.SaveFamily(f); err != nil {
 		return Family{}, secret.Plain{}, err
 	}

@@ -71,13 +71,14 @@ type Seen struct {
 }
 
 // Chain is where a family stands in the row of its refresh tokens, which are
-// numbered by generation from 0.
+// numbered by generation from 0, and what access tokens went with them.
 type Chain struct {
 	Generation uint32    // the newest one: "cur"; last handed out at Seen.At
 	LastUsed   uint32    // the one that was rotated last; 0 also before that
 	PreviousAt time.Time // when LastUsed had last been handed out
 	RetryKey   Digest    // of the Idempotency-Key of the request that made cur
 	Contested  Contested
+	Live       Live // the places of access tokens that may be alive
 }
 
 // Contested are generations that two parties may hold: each was handed out,

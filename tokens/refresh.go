@@ -42,7 +42,8 @@ func (s *Service) Refresh(ctx context.Context, p Presented) (Refreshed, error) {
 	if err != nil {
 		return Refreshed{}, err
 	}
-	return Refreshed{Family: v.Next, Token: t, ExpiresAt: s.ExpiryOf(v.Next), Result: v.Result}, nil
+	at, _ := v.Next.Chain.Live.Newest()
+	return Refreshed{Family: v.Next, Token: t, ExpiresAt: s.ExpiryOf(v.Next), Result: v.Result, Place: at.Place}, nil
 }
 
 func (s *Service) observe(r Result) {
@@ -58,6 +59,7 @@ type refresh struct {
 	p   Presented
 	in  presentation
 	now time.Time
+	at  Place // drawn for the access token, once it needs one of its own
 }
 
 // answer judges and applies until nothing changed in between. It never
@@ -75,6 +77,9 @@ func (r *refresh) answer(ctx context.Context) (verdict, error) {
 		v := r.judge(f)
 		if v.Result == Disputed || v.Result == Reused && v.Next != f {
 			break
+		}
+		if v, err = r.placed(ctx, f, v); err != nil {
+			return verdict{}, err
 		}
 		if done, err := r.swap(ctx, f, v); done || err != nil {
 			return v, err
@@ -114,6 +119,9 @@ func (r *refresh) swap(ctx context.Context, f Family, v verdict) (done bool, err
 
 // locked judges and applies while nobody else can change the family.
 func (r *refresh) locked(ctx context.Context) (v verdict, err error) {
+	if err := r.draw(ctx); err != nil { // before the transaction, which would wait for itself
+		return verdict{}, err
+	}
 	err = r.Store.InTx(ctx, func(tx Tx) error {
 		f, err := tx.Family(r.id)
 		if errors.Is(err, fault.NotFound) {
@@ -123,7 +131,9 @@ func (r *refresh) locked(ctx context.Context) (v verdict, err error) {
 		if err != nil {
 			return err
 		}
-		v = r.judge(f)
+		if v, err = r.placed(ctx, f, r.judge(f)); err != nil {
+			return err
+		}
 		if v.Next != f {
 			if err := tx.SaveFamily(v.Next); err != nil {
 				return err

@@ -26,6 +26,9 @@ type Service struct {
 	// the store is.
 	Revocations *Revocations
 	Fresh       func() bool
+	// Places, where set, gives the access tokens of sessions their places in
+	// status lists.
+	Places Places
 	// Observe, where set, is told how each presented refresh token was answered.
 	Observe func(Result)
 
@@ -99,6 +102,7 @@ type Opening struct {
 	Browser         bool
 	AuthenticatedAt time.Time // when the user last proved who they are; now where zero
 	Delegation      Delegation
+	Access          Access // the access token that goes with it, already made; zero where none does
 }
 
 // Presented is a refresh token that came in, and how.
@@ -108,6 +112,9 @@ type Presented struct {
 	Origin   ident.Origin
 	Proof    string // as in Opening; empty: nothing
 	RetryKey string // the Idempotency-Key header; empty: none
+	// AccessTTL is how long the access token will live that goes with the answer;
+	// Service.MaxAccessTTL where zero.
+	AccessTTL time.Duration
 }
 
 // Refreshed is a served refresh: the family as it stands now and its current token.
@@ -116,6 +123,9 @@ type Refreshed struct {
 	Token     secret.Plain
 	ExpiresAt time.Time // of Token, as far as it is not used before
 	Result    Result
+	// Place is where the access token stands that goes with it. Within the
+	// cool-down it is that of the last one, and so is its name.
+	Place Place
 }
 
 // Result is how a presented refresh token was answered; a metric's label.

@@ -57,7 +57,11 @@ type FamilyTx interface {
 	// fault.AccountDisabled where the user is not active or not a member,
 	// fault.InvalidClient where the client is not active, and fault.InvalidToken
 	// (revoked) where the browser session has ended, unless it is offline.
-	InsertFamily(Family) error
+	//
+	// issued is the iat of its first access token. Where all of the user's tokens
+	// of that moment have been revoked meanwhile, the places of the family are
+	// announced as revoked, since whoever revoked them did not see it yet.
+	InsertFamily(f Family, issued time.Time) error
 }
 
 // Tx changes families. Rows it reads stay locked until the commit.

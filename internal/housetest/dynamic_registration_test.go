@@ -275,7 +275,7 @@ func TestAClientsFamiliesEndWithIt(t *testing.T) {
 				ID: ident.NewSessionID(now, rand.Reader), User: h.Admin.ID, Org: h.Admin.Org, Client: ident.ClientID(id), Method: "password", Refreshable: true,
 				CreatedAt: now, ExpiresAt: now.Add(time.Hour), AuthenticatedAt: now,
 			}
-			if err := h.House().DB.Sessions().InTx(t.Context(), func(tx tokens.Tx) error { return tx.InsertFamily(f) }); err != nil {
+			if err := h.House().DB.Sessions().InTx(t.Context(), func(tx tokens.Tx) error { return tx.InsertFamily(f, time.Time{}) }); err != nil {
 				t.Fatal(err)
 			}
 			return f.ID

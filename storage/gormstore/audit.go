@@ -75,6 +75,9 @@ func (t *tx) flush() error {
 	if err := t.queueLogouts(); err != nil {
 		return err
 	}
+	if err := t.revokePlaces(); err != nil {
+		return err
+	}
 	return t.flushChanges()
 }
 

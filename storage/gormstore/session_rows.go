@@ -67,6 +67,7 @@ type sessionChain struct {
 	ContestedTo    uint32
 	ContestedAt    int64
 	ContestedAgent []byte
+	Live           string
 }
 
 type sessionHolder struct {
@@ -99,6 +100,7 @@ func sessionRowOf(f tokens.Family) sessionRow {
 		Chain: sessionChain{
 			Generation: c.Generation, LastUsed: c.LastUsed, PreviousAt: micros(c.PreviousAt), RetryKey: digestBytes(c.RetryKey),
 			ContestedFrom: c.Contested.From, ContestedTo: c.Contested.To, ContestedAt: micros(c.Contested.At), ContestedAgent: digestBytes(c.Contested.Agent),
+			Live: string(c.Live),
 		},
 		Holder: sessionHolder{Network: f.Holder.Network, Agent: digestBytes(f.Holder.Agent), Proof: digestBytes(f.Holder.Proof), Proven: f.Holder.Proven},
 		Seen:   sessionSeen{SeenAt: micros(f.Seen.At), UserAgent: f.Seen.UserAgent},
@@ -120,6 +122,7 @@ func (r sessionRow) domain() (tokens.Family, error) {
 		Chain: tokens.Chain{
 			Generation: c.Generation, LastUsed: c.LastUsed, PreviousAt: timeOf(c.PreviousAt), RetryKey: digestOf(c.RetryKey),
 			Contested: tokens.Contested{From: c.ContestedFrom, To: c.ContestedTo, At: timeOf(c.ContestedAt), Agent: digestOf(c.ContestedAgent)},
+			Live:      tokens.Live(c.Live),
 		},
 		Holder: tokens.Holder{Network: r.Holder.Network, Agent: digestOf(r.Holder.Agent), Proof: digestOf(r.Holder.Proof), Proven: r.Holder.Proven},
 		Seen:   tokens.Seen{At: timeOf(r.Seen.SeenAt), UserAgent: r.Seen.UserAgent},

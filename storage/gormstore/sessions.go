@@ -42,7 +42,7 @@ func (s sessions) Family(ctx context.Context, id ident.SessionID) (tokens.Family
 // expects, so that of two who read the same family one changes it.
 const advance = `UPDATE sessions SET version = version + 1,
 	generation = ?, last_used = ?, previous_at = ?, retry_key = ?,
-	contested_from = ?, contested_to = ?, contested_at = ?, contested_agent = ?,
+	contested_from = ?, contested_to = ?, contested_at = ?, contested_agent = ?, live = ?,
 	network = ?, agent = ?, proven = ?, seen_at = ?, ip = ?, user_agent = ?
 	WHERE id = ? AND version = ? AND generation = ? AND revoked_at = 0`
 
@@ -50,7 +50,7 @@ func (s sessions) Advance(ctx context.Context, prev, next tokens.Family, events 
 	r := sessionRowOf(next)
 	c, h, n := r.Chain, r.Holder, r.Seen
 	args := []any{
-		c.Generation, c.LastUsed, c.PreviousAt, c.RetryKey, c.ContestedFrom, c.ContestedTo, c.ContestedAt, c.ContestedAgent,
+		c.Generation, c.LastUsed, c.PreviousAt, c.RetryKey, c.ContestedFrom, c.ContestedTo, c.ContestedAt, c.ContestedAgent, c.Live,
 		h.Network, h.Agent, h.Proven, n.SeenAt, n.IP, n.UserAgent, r.ID, prev.Version, prev.Chain.Generation,
 	}
 	if len(events) == 0 && s.db.read.Name() == "postgres" {
@@ -140,7 +140,7 @@ func (db *DB) delete(ctx context.Context, statement string, args ...any) (int, e
 }
 
 // InsertFamily adds a family whose user is active and stays so until the commit.
-func (t *tx) InsertFamily(f tokens.Family) error {
+func (t *tx) InsertFamily(f tokens.Family, issued time.Time) error {
 	var status []string
 	// Both rows are locked: whoever disables the user or ends the membership
 	// waits, and then finds this session to end, or was first.
@@ -160,9 +160,27 @@ func (t *tx) InsertFamily(f tokens.Family) error {
 			return err
 		}
 	}
-	r := sessionRowOf(f)
-	return conflict(t.g.Create(&r).Error)
+	r := insertedSession{Row: sessionRowOf(f)}
+	if err := t.g.Clauses(cutOff).Create(&r).Error; err != nil || r.CutAt == 0 || issued.IsZero() || r.CutAt < micros(issued) {
+		return conflict(err)
+	}
+	t.changes = append(t.changes, tokens.RevokedPlaces(f.CreatedAt, f.Chain.Live.Ranges(f.CreatedAt))...)
+	return nil
 }
+
+// insertedSession is a row as it is added, and what comes back.
+type insertedSession struct {
+	Row   sessionRow `gorm:"embedded"`
+	CutAt int64      `gorm:"->"` // when all of the user's tokens were last revoked
+}
+
+func (insertedSession) TableName() string { return "sessions" }
+
+// cutOff asks for CutAt in the statement that adds the row, and so after the
+// user was locked: whoever revoked their tokens before has committed, and
+// whoever does so later finds the row.
+var cutOff = clause.Returning{Columns: []clause.Column{{Raw: true, Name: `(SELECT COALESCE(MAX(c.at), 0) FROM changes c WHERE c."key" = user_id AND c.kind = '` +
+	string(changes.SubjectCutoff) + `') AS cut_at`}}}
 
 // holdClient keeps the client that is let in from being disabled until the
 // commit: whoever does that waits, and then finds this session to end.

@@ -38,7 +38,7 @@ func farewells(t *testing.T, f *fixture) farewell {
 		fam := tokens.Family{
 			ID: ident.NewSessionID(f.now, rand.Reader), User: w.user.ID, Org: w.org.ID, Client: client, CreatedAt: f.now, ExpiresAt: f.now.Add(time.Hour),
 		}
-		f.inSession(t, func(tx tokens.Tx) error { return tx.InsertFamily(fam) })
+		f.inSession(t, func(tx tokens.Tx) error { return tx.InsertFamily(fam, time.Time{}) })
 		w.session[name] = fam.ID
 	}
 	return w
@@ -84,7 +84,7 @@ func logoutOfTheAbsent(t *testing.T, f *fixture) {
 		return tx.InsertFamily(tokens.Family{
 			ID: offline, User: w.user.ID, Org: w.org.ID, Client: w.hears.ID, CreatedAt: f.now, ExpiresAt: f.now.Add(time.Hour),
 			Delegation: tokens.Delegation{Browser: browser, Offline: true},
-		})
+		}, time.Time{})
 	})
 	at := f.now.Add(time.Minute)
 	f.inSession(t, func(tx tokens.Tx) error {

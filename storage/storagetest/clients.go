@@ -263,7 +263,7 @@ func clientFamilies(t *testing.T, f *fixture) {
 		family := familyAt(f.now, user.ID, org.ID)
 		family.Client = c
 		families[family.ID] = c == mine
-		f.inSession(t, func(tx tokens.Tx) error { return tx.InsertFamily(family) })
+		f.inSession(t, func(tx tokens.Tx) error { return tx.InsertFamily(family, time.Time{}) })
 	}
 	end := func() (n int) {
 		t.Helper()

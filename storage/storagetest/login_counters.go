@@ -187,7 +187,7 @@ func exchanges(t *testing.T, f *fixture) {
 	if held, err := f.login(t, f.familyOf(user, org), "new", ""); err != nil || held {
 		t.Errorf("a disabled user's password is held: %v, %v", held, err)
 	}
-	err := f.Exchanges().InExchangeTx(t.Context(), func(tx oauth.Tx) error { return tx.InsertFamily(f.familyOf(user, org)) })
+	err := f.Exchanges().InExchangeTx(t.Context(), func(tx oauth.Tx) error { return tx.InsertFamily(f.familyOf(user, org), time.Time{}) })
 	if !errors.Is(err, fault.AccountDisabled) {
 		t.Errorf("a disabled user's session: %v, want fault.AccountDisabled", err)
 	}
@@ -199,7 +199,7 @@ func (f *fixture) login(t *testing.T, fam tokens.Family, hash, next string) (hel
 		if held, err = tx.HoldPassword(fam.User, hash, next); err != nil || !held {
 			return err
 		}
-		return errors.Join(tx.InsertFamily(fam), tx.Record(audit.Event{Time: f.now, Name: audit.LoginSucceeded}))
+		return errors.Join(tx.InsertFamily(fam, time.Time{}), tx.Record(audit.Event{Time: f.now, Name: audit.LoginSucceeded}))
 	})
 	return held, err
 }

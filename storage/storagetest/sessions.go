@@ -48,7 +48,9 @@ func sessionStore(t *testing.T, f *fixture) {
 	whole := familyAt(f.now, user.ID, org.ID)
 	whole.Client, whole.Delegation = webClient, tokens.Delegation{Browser: "sess_0", Offline: true, Authorization: `{"scope":["openid"]}`}
 	bare := tokens.Family{ID: ident.NewSessionID(f.now.Add(time.Hour), rand.Reader), User: user.ID, Org: org.ID, CreatedAt: f.now, ExpiresAt: f.now.Add(time.Hour)}
-	f.inSession(t, func(tx tokens.Tx) error { return errors.Join(tx.InsertFamily(whole), tx.InsertFamily(bare)) })
+	f.inSession(t, func(tx tokens.Tx) error {
+		return errors.Join(tx.InsertFamily(whole, time.Time{}), tx.InsertFamily(bare, time.Time{}))
+	})
 	for _, want := range []tokens.Family{whole, bare} {
 		if got := f.stored(t, want.ID); !reflect.DeepEqual(got, want) {
 			t.Errorf("family changed in storage:\n got %+v\nwant %+v", got, want)
@@ -57,21 +59,21 @@ func sessionStore(t *testing.T, f *fixture) {
 	if _, err := f.Sessions().Family(t.Context(), "sess_none"); !errors.Is(err, fault.NotFound) {
 		t.Errorf("a family that does not exist: %v", err)
 	}
-	if err := f.Sessions().InTx(t.Context(), func(tx tokens.Tx) error { return tx.InsertFamily(whole) }); !errors.Is(err, fault.Conflict) {
+	if err := f.Sessions().InTx(t.Context(), func(tx tokens.Tx) error { return tx.InsertFamily(whole, time.Time{}) }); !errors.Is(err, fault.Conflict) {
 		t.Errorf("the same family again: %v, want fault.Conflict", err)
 	}
 	visitor := f.user("visitor@example.com")
 	f.add(t, []accounts.User{visitor}, nil)
 	for _, stranger := range []ident.UserID{"user_none", f.disabled(t).ID, visitor.ID} {
 		lost := familyAt(f.now, stranger, org.ID)
-		err := f.Sessions().InTx(t.Context(), func(tx tokens.Tx) error { return tx.InsertFamily(lost) })
+		err := f.Sessions().InTx(t.Context(), func(tx tokens.Tx) error { return tx.InsertFamily(lost, time.Time{}) })
 		if !errors.Is(err, fault.AccountDisabled) {
 			t.Errorf("a family of %s: %v, want fault.AccountDisabled", stranger, err)
 		}
 	}
 	stranger := familyAt(f.now, user.ID, org.ID)
 	stranger.Client, stranger.Delegation = "cli_none", whole.Delegation
-	if err := f.Sessions().InTx(t.Context(), func(tx tokens.Tx) error { return tx.InsertFamily(stranger) }); !errors.Is(err, fault.InvalidClient) {
+	if err := f.Sessions().InTx(t.Context(), func(tx tokens.Tx) error { return tx.InsertFamily(stranger, time.Time{}) }); !errors.Is(err, fault.InvalidClient) {
 		t.Errorf("a delegated family of no client: %v, want fault.InvalidClient", err)
 	}
 	f.advances(t, whole)
@@ -136,7 +138,7 @@ func sessionEndings(t *testing.T, f *fixture) {
 	at, until := f.now.Add(time.Hour), f.now.Add(25*time.Hour)
 	open := func(u accounts.User, o accounts.Org, expires time.Time) ident.SessionID {
 		fam := tokens.Family{ID: ident.NewSessionID(f.now, rand.Reader), User: u.ID, Org: o.ID, CreatedAt: f.now, ExpiresAt: expires}
-		f.inSession(t, func(tx tokens.Tx) error { return tx.InsertFamily(fam) })
+		f.inSession(t, func(tx tokens.Tx) error { return tx.InsertFamily(fam, time.Time{}) })
 		return fam.ID
 	}
 	long := f.now.Add(720 * time.Hour)
@@ -214,7 +216,7 @@ func sessionCleanup(t *testing.T, f *fixture) {
 	f.inSession(t, func(tx tokens.Tx) error {
 		for i := range 30 {
 			fam := tokens.Family{ID: ident.NewSessionID(f.now, rand.Reader), User: user.ID, Org: org.ID, CreatedAt: f.now, ExpiresAt: f.now.Add(time.Duration(i+1) * day)}
-			if err := tx.InsertFamily(fam); err != nil {
+			if err := tx.InsertFamily(fam, time.Time{}); err != nil {
 				return err
 			}
 			if err := tx.Announce(changes.Change{Kind: changes.SessionRevoked, Key: string(fam.ID), At: f.now, Until: fam.ExpiresAt}); err != nil {
