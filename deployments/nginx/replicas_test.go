@@ -177,6 +177,8 @@ func TestTwoReplicasOnPostgresBehindNginxAreOneServer(t *testing.T) {
 		}
 	})
 
+	t.Run("what is revoked reaches those who follow the feed", func(t *testing.T) { feedArrives(t, p) })
+
 	t.Run("the address on record is the client's, not the one it claims", func(t *testing.T) {
 		_, body := p.do(t, "GET", "https://"+p.secure+"/api/v1/sessions", http.Header{"Authorization": {"Bearer " + token}}, "")
 		if !strings.Contains(body, `"127.0.0.1"`) || strings.Contains(body, "6.6.6.6") {
