@@ -24,16 +24,16 @@ type apiKey struct {
 	ExpiresAt   timestamp          `json:"expires_at"`
 	RevokedAt   timestamp          `json:"revoked_at"`
 	RevokedBy   *string            `json:"revoked_by"`
-	Previous    *previousSecret    `json:"previous_secret"` // of a rotation whose grace has not been cleaned up
+	shownRules
+	Current  *currentSecret  `json:"current_secret"`
+	Previous *previousSecret `json:"previous_secret"` // of a rotation whose grace has not been cleaned up
 }
 
 // previousSecret tells whether a rotated value is still in use, and where.
 type previousSecret struct {
-	Hint         string    `json:"hint"`
-	ValidUntil   timestamp `json:"valid_until"`
-	LastUsedAt   timestamp `json:"last_used_at"`
-	LastUsedIP   string    `json:"last_used_ip"`
-	LastUsedFrom string    `json:"last_used_user_agent"`
+	Hint       string    `json:"hint"`
+	ValidUntil timestamp `json:"valid_until"`
+	shownUse
 }
 
 func apiKeyOf(k apikeys.Key) apiKey {
@@ -45,12 +45,14 @@ func apiKeyOf(k apikeys.Key) apiKey {
 	if k.RevokedBy != "" {
 		out.RevokedBy = &k.RevokedBy
 	}
+	out.shownRules = shownRulesOf(k.Rules)
+	if len(k.Secrets) > 0 {
+		now := k.Secrets[0]
+		out.Current = &currentSecret{Hint: "…" + now.Last4, CreatedAt: timestamp{now.CreatedAt}, shownUse: shownUseOf(now.LastUsed)}
+	}
 	if len(k.Secrets) > 1 {
 		old := k.Secrets[1]
-		out.Previous = &previousSecret{
-			Hint: "…" + old.Last4, ValidUntil: timestamp{old.ValidUntil}, LastUsedAt: timestamp{old.LastUsed.At},
-			LastUsedIP: addressText(old.LastUsed.IP), LastUsedFrom: old.LastUsed.UserAgent,
-		}
+		out.Previous = &previousSecret{Hint: "…" + old.Last4, ValidUntil: timestamp{old.ValidUntil}, shownUse: shownUseOf(old.LastUsed)}
 	}
 	return out
 }
@@ -66,12 +68,13 @@ type apiKeyRequest struct {
 	Permissions []string  `json:"permissions"`
 	Preset      string    `json:"preset"`
 	ExpiresAt   timestamp `json:"expires_at"`
+	keyRules
 }
 
 // createAPIKey serves POST /api/v1/api-keys.
 func (s *Server) createAPIKey(ctx context.Context, caller ident.Caller, req apiKeyRequest) (newAPIKey, error) {
 	k, value, err := s.Services.APIKeys.Create(ctx, caller, apikeys.New{
-		Name: req.Name, Permissions: req.Permissions, Preset: req.Preset, ExpiresAt: req.ExpiresAt.Time,
+		Name: req.Name, Permissions: req.Permissions, Preset: req.Preset, ExpiresAt: req.ExpiresAt.Time, Rules: req.rules(),
 	})
 	if err != nil {
 		return newAPIKey{}, err
@@ -105,14 +108,17 @@ func (s *Server) getAPIKey(ctx context.Context, caller ident.Caller, req apiKeyB
 	return apiKeyOf(k), err
 }
 
-type renameAPIKey struct {
+type changeAPIKey struct {
 	apiKeyByID
-	Name string `json:"name"`
+	Name *string `json:"name"`
+	keyRules
 }
 
-// renameAPIKey serves PATCH /api/v1/api-keys/:id.
-func (s *Server) renameAPIKey(ctx context.Context, caller ident.Caller, req renameAPIKey) (apiKey, error) {
-	k, err := s.Services.APIKeys.Rename(ctx, caller, req.id, req.Name)
+// changeAPIKey serves PATCH /api/v1/api-keys/:id.
+func (s *Server) changeAPIKey(ctx context.Context, caller ident.Caller, req changeAPIKey) (apiKey, error) {
+	c := req.changes()
+	c.Name = req.Name
+	k, err := s.Services.APIKeys.Change(ctx, caller, req.id, c)
 	return apiKeyOf(k), err
 }
 

@@ -99,6 +99,11 @@ func conform(t reflect.Type, path string, v any, refused *[]fault.Field) {
 		if _, ok := v.(bool); !ok {
 			refuse("must be true or false")
 		}
+	case t.Kind() == reflect.Int64:
+		n, ok := v.(json.Number)
+		if _, err := n.Int64(); !ok || err != nil {
+			refuse("must be a whole number")
+		}
 	case t.Kind() == reflect.Slice:
 		conformList(t, path, v, refused)
 	case t.Kind() == reflect.Struct:

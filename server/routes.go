@@ -95,7 +95,8 @@ func (s *Server) apiKeyRoutes() []route {
 		{http.MethodPost, "/api/v1/api-keys", require(accounts.APIKeysCreate), handle(s, http.StatusCreated, s.createAPIKey)},
 		{http.MethodPost, "/api/v1/api-keys/verify", require(accounts.APIKeysRead), handle(s, http.StatusOK, s.verifyAPIKey)},
 		{http.MethodGet, "/api/v1/api-keys/:id", require(accounts.APIKeysRead), handle(s, http.StatusOK, s.getAPIKey)},
-		{http.MethodPatch, "/api/v1/api-keys/:id", require(accounts.APIKeysCreate), handle(s, http.StatusOK, s.renameAPIKey)},
+		{http.MethodPatch, "/api/v1/api-keys/:id", require(accounts.APIKeysCreate), handle(s, http.StatusOK, s.changeAPIKey)},
+		{http.MethodGet, "/api/v1/api-keys/:id/usage", require(accounts.APIKeysRead), handle(s, http.StatusOK, s.apiKeyUsage)},
 		{http.MethodDelete, "/api/v1/api-keys/:id", require(accounts.APIKeysRevoke), handle(s, http.StatusNoContent, s.revokeAPIKey)},
 		{http.MethodPost, "/api/v1/api-keys/:id/rotate", require(accounts.APIKeysRotate), handle(s, http.StatusOK, s.rotateAPIKey)},
 	}

@@ -51,6 +51,9 @@ func (s *Service) Change(ctx context.Context, caller ident.Caller, id ident.APIK
 	if err != nil {
 		return Key{}, err
 	}
+	if c == (Changes{}) {
+		return Key{}, fault.Refuse("name", "or networks, limits or quota must be given")
+	}
 	if c.Name != nil {
 		name := strings.TrimSpace(*c.Name)
 		if c.Name = &name; !nameOK(name) {
