@@ -26,6 +26,9 @@ more than its owner's role does at the time of each use.`
 	create.Flags().String("preset", "", "admin-agent instead of permissions: metrics:read agents:*")
 	create.Flags().String("owner", "", "e-mail address or id of its owner; the oldest owner of the organisation where left out")
 	create.Flags().Duration("expires-in", 0, "life of the key, such as 2160h; it never expires where left out")
+	create.Flags().StringSlice("network", nil, "use the key from there only: 192.0.2.0/24, 2001:db8::/32 or an address; repeat for more")
+	create.Flags().StringSlice("limit", nil, "requests in each window, such as 100/1m; repeat for more")
+	create.Flags().String("quota", "", "requests in each day or month of UTC, such as 100000/month")
 	required(create, "name")
 	create.MarkFlagsOneRequired("permission", "preset")
 	create.MarkFlagsMutuallyExclusive("permission", "preset")
@@ -36,7 +39,7 @@ more than its owner's role does at the time of each use.`
 	rotate.Flags().Duration("grace", 24*time.Hour, "how long the old secret still works; 0s ends it at once")
 	revoke := p.userDo("revoke ID", "End an API key, and the keys that it made", "  tokenhouse api-key revoke key_01j… --org acme", p.revokeAPIKey)
 	revoke.Args = exactly("the id of the key")
-	return group("api-key", "Manage API keys", create, list, rotate, revoke)
+	return group("api-key", "Manage API keys", create, list, rotate, revoke, p.apiKeyUsageCommand())
 }
 
 type apiKeyView struct {
@@ -84,6 +87,9 @@ func (p *process) createAPIKey(ctx context.Context, c *cobra.Command, h *house.H
 		n.ExpiresAt = p.Now().Add(d)
 	}
 	var err error
+	if n.Rules, err = keyRules(c); err != nil {
+		return err
+	}
 	if owner, _ := c.Flags().GetString("owner"); owner != "" {
 		n.Owner, err = findUser(ctx, h, caller, owner)
 	} else {

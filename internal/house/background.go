@@ -80,6 +80,9 @@ func (h *House) cleanup(ctx context.Context) error {
 		err = h.Ring.Prune(ctx)
 	}
 	if err == nil {
+		err = h.APIKeys.Prune(ctx)
+	}
+	if err == nil {
 		err = h.DB.Replicas().Prune(ctx, now.Add(-time.Hour))
 	}
 	if err == nil {

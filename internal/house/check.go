@@ -12,6 +12,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/accounts"
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/scope"
+	"github.com/tokenhouse/tokenhouse/keys/apikeys"
 	"github.com/tokenhouse/tokenhouse/keys/signing"
 )
 
@@ -134,6 +135,7 @@ func (t Tokens) check(f *findings) {
 		{"refresh_cooldown", t.RefreshCooldown, 0, time.Hour},
 		{"browser_session_ttl", t.BrowserAbsolute, time.Minute, year},
 		{"browser_session_idle_ttl", t.BrowserIdle, time.Minute, year},
+		{"status_list_ttl", t.StatusListTTL, 10 * time.Second, time.Hour},
 	} {
 		s.check(f)
 	}
@@ -172,6 +174,13 @@ func (c Config) checkAPIKeys(f *findings) {
 	} else if slices.Contains([]string{"thr", "thb", "thc"}, p) { // refresh tokens, browser sessions, authorization codes
 		f.mistake("api_key_prefix", p+" is the prefix of other tokens of ours", "such as acme_live")
 	}
+	if l := apikeys.LimitFailure(c.APIKeys.LimitFailure); l != apikeys.FailClosed && l != apikeys.FailOpen {
+		f.mistake("api_key_limit_failure", fmt.Sprintf("%q", l), "closed or open")
+	}
+	if c.APIKeys.MaxLifetime != 0 {
+		span{"api_key_max_lifetime", c.APIKeys.MaxLifetime, time.Hour, 10 * 365 * 24 * time.Hour}.check(f)
+	}
+	span{"api_key_usage_retention", c.APIKeys.UsageRetention, 24 * time.Hour, 10 * 365 * 24 * time.Hour}.check(f)
 }
 
 func (a Accounts) check(f *findings) {

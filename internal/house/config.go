@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"github.com/tokenhouse/tokenhouse/internal/secret"
+	"github.com/tokenhouse/tokenhouse/keys/apikeys"
 	"github.com/tokenhouse/tokenhouse/keys/signing"
 	"github.com/tokenhouse/tokenhouse/oauth"
+	"github.com/tokenhouse/tokenhouse/tokens"
 )
 
 // Config is what an operator chooses, one struct for each part of the system.
@@ -56,13 +58,17 @@ type Tokens struct {
 	// SigningAlgorithms sign besides ES256, for access tokens, and RS256, for ID tokens.
 	SigningAlgorithms []string
 	SigningKeyLife    time.Duration // a signing key is replaced after so long; 0 never does by itself
+	StatusListTTL     time.Duration // how long verifiers may keep a status list before they ask again
 	BrowserIdle       time.Duration // a browser that does not come by for so long is signed out
 	BrowserAbsolute   time.Duration // a browser is signed in for so long at most
 }
 
-// APIKeys say what API keys look like.
+// APIKeys say what API keys look like, and how long they and their counts live.
 type APIKeys struct {
-	Prefix string // th_live gives th_live_…
+	Prefix         string        // th_live gives th_live_…
+	MaxLifetime    time.Duration // of a new key; 0 sets no bound
+	LimitFailure   string        // closed or open: a limited key while its limit cannot be counted
+	UsageRetention time.Duration // how long the hourly counts are kept
 }
 
 // Accounts are the rules for people.
@@ -109,8 +115,9 @@ func Defaults() Config {
 			BrowserIdle:     8 * time.Hour,
 			BrowserAbsolute: 24 * time.Hour,
 			SigningKeyLife:  90 * 24 * time.Hour,
+			StatusListTTL:   tokens.DefaultStatusListTTL,
 		},
-		APIKeys: APIKeys{Prefix: "th_live"},
+		APIKeys: APIKeys{Prefix: "th_live", LimitFailure: string(apikeys.FailClosed), UsageRetention: apikeys.DefaultUsageRetention},
 		Accounts: Accounts{
 			Permissions: []string{
 				"agents:read", "agents:create", "agents:delete",

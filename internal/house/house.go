@@ -81,6 +81,7 @@ type parts struct {
 	hasher      *accounts.Hasher
 	revocations *tokens.Revocations
 	revoked     *tokens.RevocationFeed
+	statusLists *tokens.StatusLists
 	clientUsage *oauth.ClientUsage
 	backchannel *oauth.Backchannel // tells clients that sessions of theirs ended
 }
@@ -99,6 +100,7 @@ func Open(ctx context.Context, conf Config, env Env) (*House, error) {
 		h.openSecrets,   // peppers and MAC keys; the ring of signing keys
 		h.buildAccounts, // people, organisations, roles, logins
 		h.buildTokens,   // sessions, refresh families, revocations
+		h.buildStatusLists,
 		h.buildAPIKeys,
 		h.buildClients,
 		h.buildLogouts,
@@ -133,7 +135,7 @@ func (h *House) openVault(context.Context) (err error) {
 // commit.
 func (h *House) openDatabase(ctx context.Context) (err error) {
 	h.Metrics = metrics.New(metrics.Config{
-		Version: h.env.Build.Version, Revision: h.env.Build.Revision, Routes: routes(), SigningKeys: h.signingKeys,
+		Version: h.env.Build.Version, Revision: h.env.Build.Revision, Routes: routes(), SigningKeys: h.signingKeys, StatusLists: h.statusCount,
 	})
 	h.Feed = &changes.Feed{Now: h.env.Now, Logger: h.env.Logger, Observe: h.Metrics.Propagated}
 	h.DB, err = openDatabase(ctx, h.conf, h.env, h.committed, h.timed())
@@ -221,14 +223,17 @@ func (h *House) buildTokens(context.Context) error {
 	h.parts.revoked = &tokens.RevocationFeed{
 		Signer: h.Ring, Issuer: h.conf.Issuer, Entries: h.parts.revocations.Entries, Now: h.env.Now, Fresh: h.Feed.Fresh,
 	}
-	h.Ring.Changed = h.parts.revoked.Forget // where another key signs, the list is signed anew
 	return nil
 }
 
 func (h *House) buildAPIKeys(context.Context) error {
 	h.APIKeys = &apikeys.Service{
 		Store: h.DB.APIKeys(), Peppers: h.parts.secrets, Owners: owners{h.Directory}, Catalogue: h.parts.catalogue,
-		Settings: apikeys.Settings{Prefix: h.conf.APIKeys.Prefix}, Fresh: h.Feed.Fresh, Now: h.env.Now, Random: h.env.Random, Observe: h.Metrics.APIKeyVerified,
+		Settings: apikeys.Settings{
+			Prefix: h.conf.APIKeys.Prefix, MaxLifetime: h.conf.APIKeys.MaxLifetime, UsageRetention: h.conf.APIKeys.UsageRetention,
+			LimitFailure: apikeys.LimitFailure(h.conf.APIKeys.LimitFailure),
+		},
+		Fresh: h.Feed.Fresh, Now: h.env.Now, Random: h.env.Random, Observe: h.Metrics.APIKeyVerified,
 	}
 	return nil
 }
@@ -248,6 +253,7 @@ func (h *House) follow(ctx context.Context) error {
 	for _, s := range []changes.Subscriber{
 		h.parts.revocations, // first: the feed of revocations reads it
 		h.parts.revoked,
+		h.parts.statusLists,
 		h.Directory,
 		h.APIKeys,
 		h.Clients,
