@@ -23,6 +23,9 @@ type Config struct {
 	// SigningKeys, where set, is asked for the age of each signing key at every
 	// scrape. It must answer from memory.
 	SigningKeys func() []SigningKey
+	// StatusLists, where set, is asked for the status lists at every scrape. It
+	// must answer from memory.
+	StatusLists func() StatusCount
 }
 
 // SigningKey is what the metric of signing keys shows.
@@ -37,8 +40,9 @@ type Set struct {
 	// Registry is ours alone.
 	Registry *prometheus.Registry
 
-	credentials credentialMetrics
-	system      systemMetrics
+	credentials  credentialMetrics
+	system       systemMetrics
+	statusBuilds prometheus.Histogram
 }
 
 // credentialMetrics are about who logs in and with what.
@@ -82,6 +86,10 @@ func New(c Config) *Set {
 	s.Registry.MustRegister(build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if c.SigningKeys != nil {
 		s.Registry.MustRegister(keyAges{c.SigningKeys})
+	}
+	s.statusBuilds = newStatusBuilds(s.Registry)
+	if c.StatusLists != nil {
+		s.Registry.MustRegister(statusCounts{c.StatusLists})
 	}
 	return s
 }

@@ -29,6 +29,7 @@ func newSet() *metrics.Set {
 				{Algorithm: "ES256", State: "retiring", Age: 3 * time.Hour}, {Algorithm: "evil", State: "evil", Age: -time.Second},
 			}
 		},
+		StatusLists: func() metrics.StatusCount { return metrics.StatusCount{Lists: 10, Revoked: 1234} },
 	})
 }
 
@@ -77,6 +78,7 @@ func everything(s *metrics.Set) {
 	s.APIKeyLeaked("revoked")
 	s.AuditWriteFailed(1)
 	s.CleanupLag(time.Minute)
+	s.StatusListBuilt(9 * time.Millisecond)
 	s.StorageOperation("transaction", nil, time.Millisecond)
 	s.Request("/api/v1/api-keys/:id", http.MethodGet, 200, time.Millisecond)
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"github.com/tokenhouse/tokenhouse/oauth"
+	"github.com/tokenhouse/tokenhouse/tokens"
 )
 
 // metadata describes the deployment (RFC 8414 §2, OpenID Connect Discovery 1.0
@@ -22,7 +23,8 @@ type metadata struct {
 // keyMetadata says where signed things can be checked.
 type keyMetadata struct {
 	JWKSURI     string `json:"jwks_uri"`
-	Revocations string `json:"revocations_uri"` // ours: the signed list of revocations
+	Revocations string `json:"revocations_uri"`                  // ours: the signed list of revocations
+	StatusLists string `json:"status_list_aggregation_endpoint"` // draft-ietf-oauth-status-list §9.2
 }
 
 // authorizationMetadata describes the authorization endpoint.
@@ -97,7 +99,7 @@ func (s *Server) metadata() metadata {
 	proofs, signs := oauth.AssertionAlgorithms(), s.Config.Algorithms
 	out := metadata{
 		Issuer: s.Config.Issuer, Documentation: at("/docs"),
-		keyMetadata: keyMetadata{JWKSURI: at("/.well-known/jwks.json"), Revocations: at("/.well-known/revocations")},
+		keyMetadata: keyMetadata{JWKSURI: at("/.well-known/jwks.json"), Revocations: at("/.well-known/revocations"), StatusLists: at(tokens.StatusListPath)},
 		authorizationMetadata: authorizationMetadata{
 			Authorization: at(authorizePath), ResponseTypes: []string{"code"}, ResponseModes: oauth.ResponseModes(), Scopes: oauth.IdentityScopes(),
 			Challenges: oauth.CodeChallengeMethods(), Prompts: oauth.PromptValues(), ACRValues: []string{oauth.ACRPassword},

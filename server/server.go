@@ -36,14 +36,15 @@ type Config struct {
 
 // Services are the domain, as the handlers use it.
 type Services struct {
-	People    *accounts.People
-	Logins    Unlocker
-	Directory *accounts.Directory
-	Sessions  *tokens.Service
-	APIKeys   *apikeys.Service
-	Ring      *signing.Ring
-	Feed      *tokens.RevocationFeed
-	OAuth     *oauth.Provider
+	People      *accounts.People
+	Logins      Unlocker
+	Directory   *accounts.Directory
+	Sessions    *tokens.Service
+	APIKeys     *apikeys.Service
+	Ring        *signing.Ring
+	Feed        *tokens.RevocationFeed
+	StatusLists *tokens.StatusLists
+	OAuth       *oauth.Provider
 	ClientServices
 	Session  oauth.Client // of POST /auth/login
 	API      oauth.Client // of POST /api/v1/auth/login

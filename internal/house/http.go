@@ -53,7 +53,7 @@ func (h *House) buildServer(context.Context) error {
 		},
 		Services: server.Services{
 			People: h.People, Logins: h.Logins, Directory: h.Directory, Sessions: h.Sessions, APIKeys: h.APIKeys,
-			Ring: h.Ring, Feed: h.parts.revoked, OAuth: provider,
+			Ring: h.Ring, Feed: h.parts.revoked, StatusLists: h.parts.statusLists, OAuth: provider,
 			ClientServices: server.ClientServices{
 				Clients: h.Clients, Registrations: h.registrations(), Proofs: proofs, Inspector: h.inspector(),
 				Consents: &oauth.Consents{Store: h.DB.Authorizations(), Clients: h.Clients, Sessions: h.Sessions, Now: h.env.Now},

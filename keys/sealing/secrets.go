@@ -32,6 +32,9 @@ const (
 	// PairwiseSubject makes the sub that one sector knows a user by (OpenID
 	// Connect Core 1.0 §8.1). It is never replaced: users would be strangers.
 	PairwiseSubject Purpose = "pairwise-subject"
+	// StatusIndex scatters tokens over their status lists and names them by their
+	// place. It is never replaced: tokens would stand elsewhere.
+	StatusIndex Purpose = "status-index"
 	// MasterKeyMark is sealed under the master key that everything is to be
 	// sealed under, and is good for nothing else.
 	MasterKeyMark Purpose = "master-key-mark"
@@ -42,7 +45,7 @@ const (
 
 // Purposes lists every purpose.
 func Purposes() []Purpose {
-	return []Purpose{RefreshMAC, APIKeyPepper, LockoutPepper, DeviceCookie, CursorKey, SetupLink, BrowserSession, FormToken, PairwiseSubject, MasterKeyMark}
+	return []Purpose{RefreshMAC, APIKeyPepper, LockoutPepper, DeviceCookie, CursorKey, SetupLink, BrowserSession, FormToken, PairwiseSubject, StatusIndex, MasterKeyMark}
 }
 
 // secretSize is the size of a secret in bytes.
