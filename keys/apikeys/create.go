@@ -42,7 +42,7 @@ type New struct {
 	Preset      string       // "admin-agent", instead of Permissions
 	ExpiresAt   time.Time    // zero: as late as allowed: see Settings.MaxLifetime, and the key that makes it
 	Rules       Rules        // what is empty is as in the key that makes it
-	Owner       ident.UserID // for the operator, who owns nothing; else the caller's user is the owner
+	Owner       ident.UserID // a service account, or for the operator anybody; the caller's user where empty
 }
 
 // Create makes a key of the caller's organisation and returns it with its
@@ -81,8 +81,6 @@ func (s *Service) judgeNew(ctx context.Context, caller ident.Caller, n New, now 
 		k.CreatedBy = Creator{Key: caller.Key}
 	case ident.ServiceClient:
 		return k, fault.New(fault.InsufficientPermissions, "A key belongs to a person; a service client is none.")
-	case ident.Operator:
-		k.Owner = n.Owner
 	}
 	var fields []fault.Field
 	if k.Name = strings.TrimSpace(n.Name); !nameOK(k.Name) {
@@ -93,22 +91,17 @@ func (s *Service) judgeNew(ctx context.Context, caller ident.Caller, n New, now 
 	fields = append(fields, refused...)
 	k.Rules, refused = n.Rules.canonical()
 	fields = append(append(fields, refused...), s.expiry(n.ExpiresAt, now)...)
-	if caller.Kind == ident.Operator {
-		st, err := s.Owners.Standing(ctx, k.Owner, k.Org)
-		if err != nil {
-			return Key{}, err
-		}
-		if !st.Active {
-			fields = append(fields, fault.Field{Name: "owner", Detail: "must be an active member of the organisation"})
-		}
+	refused, err := s.judgeOwner(ctx, caller, n.Owner, &k)
+	if err != nil {
+		return Key{}, err
 	}
-	if err := fault.Refusals(fields); err != nil {
+	if err := fault.Refusals(append(fields, refused...)); err != nil {
 		return Key{}, err
 	}
 	if lacks := caller.Permissions.Lacks(s.concrete(k.Permissions)); len(lacks) > 0 {
 		return Key{}, fault.Lacking(lacks.Strings()...)
 	}
-	return k, nil
+	return k, s.generations(ctx, caller)
 }
 
 // expiry judges when a new key shall expire.

@@ -14,18 +14,27 @@ import (
 // List returns a page of all keys of the caller's organisation, newest first,
 // whoever owns them, revoked and expired ones included. It needs api-keys:read.
 func (s *Service) List(ctx context.Context, caller ident.Caller, p ident.Page) ([]Key, error) {
+	return s.Find(ctx, caller, Filter{}, p)
+}
+
+// Find is List of the keys that f lets pass. A status that no key has is
+// fault.Invalid.
+func (s *Service) Find(ctx context.Context, caller ident.Caller, f Filter, p ident.Page) ([]Key, error) {
 	if !caller.May(PermRead) {
 		return nil, fault.Lacking(string(PermRead))
 	}
-	keys, err := s.Store.APIKeys(ctx, caller.Tenant(), p)
-	if err != nil {
+	if err := f.check(); err != nil {
 		return nil, err
 	}
 	now := s.Now()
+	keys, err := s.Store.APIKeys(ctx, caller.Tenant(), Selection{Filter: f, Now: now, RotateBefore: now.Add(-s.rotateAfter())}, p)
+	if err != nil {
+		return nil, err
+	}
 	for i := range keys {
 		keys[i].Status = keys[i].statusAt(now, s.rotateAfter())
 	}
-	return keys, nil
+	return keys, s.tellOwners(ctx, keys)
 }
 
 // Get returns a key of the caller's organisation. It needs api-keys:read.
@@ -39,7 +48,9 @@ func (s *Service) Get(ctx context.Context, caller ident.Caller, id ident.APIKeyI
 		return Key{}, err
 	}
 	k.Status = k.statusAt(now, s.rotateAfter())
-	return k, nil
+	one := []Key{k}
+	err = s.tellOwners(ctx, one)
+	return one[0], err
 }
 
 // Rename gives a key another name: see Change.
@@ -165,41 +176,12 @@ func (s *Service) revoke(ctx context.Context, caller ident.Caller, id ident.APIK
 	})
 }
 
-// endDescendants revokes what the key made, generation after generation. A
-// child that was revoked alone is passed through: what it made goes as well.
-func endDescendants(tx Tx, caller ident.Caller, id ident.APIKeyID, now time.Time) error {
-	for makers := []ident.APIKeyID{id}; len(makers) > 0; makers = makers[1:] {
-		children, err := tx.LockAPIKeysMadeBy(caller.Tenant(), makers[0])
-		if err != nil {
-			return err
-		}
-		for _, k := range children {
-			makers = append(makers, k.ID)
-			if !k.RevokedAt.IsZero() {
-				continue
-			}
-			e := event(caller, k, audit.APIKeyRevoked, now)
-			e.Reason = "maker_revoked"
-			if err := end(tx, caller, k, e); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 func end(tx Tx, caller ident.Caller, k Key, e audit.Event) error {
-	k.RevokedAt, k.RevokedBy = e.Time, caller.ID()
-	if caller.Kind == ident.Operator {
-		k.RevokedBy = string(ident.Operator)
-	}
+	k.RevokedAt, k.RevokedBy = e.Time, revoker(caller)
 	if err := tx.UpdateAPIKey(k); err != nil {
 		return err
 	}
-	if err := tx.Announce(endOfTokens(k.ID, e.Time)); err != nil {
-		return err
-	}
-	return note(tx, caller, k, e)
+	return noteEnd(tx, k, e)
 }
 
 // findOwn finds a key that the caller may change with permission p: its own

@@ -16,15 +16,16 @@ type Store interface {
 	APIKeyByLookup(ctx context.Context, lookup string) (Key, error)
 	// APIKey returns a key of the tenant; fault.NotFound where there is none.
 	APIKey(ctx context.Context, t ident.Tenant, id ident.APIKeyID) (Key, error)
-	// APIKeys returns a page of the tenant's keys, newest first. Page.Before is
-	// a key's id.
-	APIKeys(ctx context.Context, t ident.Tenant, p ident.Page) ([]Key, error)
+	// APIKeys returns a page of those of the tenant's keys that the selection
+	// lets pass, newest first. Page.Before is a key's id.
+	APIKeys(ctx context.Context, t ident.Tenant, s Selection, p ident.Page) ([]Key, error)
 	// APIKeyExists reports whether some organisation has a key of that id.
 	APIKeyExists(ctx context.Context, id ident.APIKeyID) (bool, error)
 	// DueAPIKeys returns at most limit usable keys, at now, whose current secret
 	// was created before and is not marked as due, oldest secret first; and how
 	// many usable keys have such an old secret, marked or not.
 	DueAPIKeys(ctx context.Context, before, now time.Time, limit int) (unmarked []Key, due int, err error)
+	NoticeStore
 	AllowanceStore
 	UsageStore
 	// InTx runs fn in a transaction. fn may run twice.
@@ -38,8 +39,8 @@ type Tx interface {
 	// LockAPIKey returns a key of the tenant and keeps others from changing it
 	// until the commit; fault.NotFound where there is none.
 	LockAPIKey(t ident.Tenant, id ident.APIKeyID) (Key, error)
-	// LockAPIKeysMadeBy is LockAPIKey for every key that the key id made, revoked or not.
-	LockAPIKeysMadeBy(t ident.Tenant, id ident.APIKeyID) ([]Key, error)
+	FamilyTx
+	NoticeTx
 	// InsertAPIKey stores a new key and its secrets. It is fault.Conflict where
 	// the lookup id is taken; the transaction is then of no further use.
 	InsertAPIKey(Key) error

@@ -148,15 +148,6 @@ func (a apiKeys) APIKey(ctx context.Context, t ident.Tenant, id ident.APIKeyID) 
 	return oneAPIKey(g, g.Where("org_id = ? AND id = ?", string(t.Org()), string(id)))
 }
 
-func (a apiKeys) APIKeys(ctx context.Context, t ident.Tenant, p ident.Page) ([]apikeys.Key, error) {
-	g := a.db.read.WithContext(ctx)
-	q := g.Where("org_id = ?", string(t.Org()))
-	if p.Before != "" {
-		q = q.Where("id < ?", p.Before)
-	}
-	return manyAPIKeys(g, q.Order("id DESC").Limit(p.Limit))
-}
-
 func (a apiKeys) APIKeyExists(ctx context.Context, id ident.APIKeyID) (bool, error) {
 	var n int64
 	err := a.db.read.WithContext(ctx).Model(&apiKeyRow{}).Where("id = ?", string(id)).Count(&n).Error
@@ -182,11 +173,6 @@ func (a apiKeys) DueAPIKeys(ctx context.Context, before, now time.Time, limit in
 func (t *tx) LockAPIKey(tenant ident.Tenant, id ident.APIKeyID) (apikeys.Key, error) {
 	q := t.g.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate})
 	return oneAPIKey(t.g, q.Where("org_id = ? AND id = ?", string(tenant.Org()), string(id)))
-}
-
-func (t *tx) LockAPIKeysMadeBy(tenant ident.Tenant, id ident.APIKeyID) ([]apikeys.Key, error) {
-	q := t.g.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate})
-	return manyAPIKeys(t.g, q.Where("org_id = ? AND created_by_key = ?", string(tenant.Org()), string(id)).Order("id"))
 }
 
 func (t *tx) InsertAPIKey(k apikeys.Key) error {
@@ -297,8 +283,12 @@ func withSecrets(g *gorm.DB, rows []apiKeyRow) ([]apikeys.Key, error) {
 		keys[i], at[r.ID], ids[i] = k, i, r.ID
 	}
 	var secrets []apiKeySecretRow
-	if err := g.Where("key_id IN ?", ids).Order("key_id, generation DESC").Find(&secrets).Error; err != nil {
-		return nil, unavailable(err)
+	for some := range slices.Chunk(ids, manyKeys) {
+		var found []apiKeySecretRow
+		if err := g.Where("key_id IN ?", some).Order("key_id, generation DESC").Find(&found).Error; err != nil {
+			return nil, unavailable(err)
+		}
+		secrets = append(secrets, found...)
 	}
 	for _, r := range secrets {
 		s, err := r.domain()

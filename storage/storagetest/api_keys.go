@@ -106,7 +106,7 @@ func apiKeyPages(t *testing.T, f *fixture) {
 	var got []ident.APIKeyID
 	page := ident.Page{Limit: 2}
 	for range 3 {
-		keys, err := f.APIKeys().APIKeys(t.Context(), tenant(a), page)
+		keys, err := f.APIKeys().APIKeys(t.Context(), tenant(a), apikeys.Selection{}, page)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -120,10 +120,10 @@ func apiKeyPages(t *testing.T, f *fixture) {
 	if !slices.Equal(got, want) {
 		t.Errorf("pages give %v, want %v", got, want)
 	}
-	if keys, err := f.APIKeys().APIKeys(t.Context(), tenant(a), page); err != nil || len(keys) != 0 {
+	if keys, err := f.APIKeys().APIKeys(t.Context(), tenant(a), apikeys.Selection{}, page); err != nil || len(keys) != 0 {
 		t.Errorf("after the last page: %v, %v", keys, err)
 	}
-	if keys, err := f.APIKeys().APIKeys(t.Context(), ident.Tenant{}, ident.Page{Limit: 10}); err != nil || len(keys) != 0 {
+	if keys, err := f.APIKeys().APIKeys(t.Context(), ident.Tenant{}, apikeys.Selection{}, ident.Page{Limit: 10}); err != nil || len(keys) != 0 {
 		t.Errorf("the zero tenant sees %v, %v", keys, err)
 	}
 }
