@@ -158,7 +158,7 @@ func (s *Server) publishedRoutes() []route {
 		{"/assets/submit.js", publish(s, fixed(s.documents.asset("/assets/submit.js")))},
 		{"/.well-known/jwks.json", publish(s, s.jwks)},
 		{"/.well-known/revocations", publishLive(s, s.revocations)},
-		{tokens.StatusListPath, publish(s, s.listStatusLists)},
+		{statusListsPath, publish(s, s.listStatusLists)},
 		{statusListPath, s.statusList},
 		{"/.well-known/openid-configuration", publish(s, fixed(s.documents.metadata))},
 		{"/.well-known/oauth-authorization-server", publish(s, fixed(s.documents.metadata))},

@@ -83,6 +83,7 @@ func TestPublicRoutes(t *testing.T) {
 		"POST /auth/login", "POST /api/v1/auth/login", "POST /api/v1/auth/register", "POST /api/v1/auth/refresh",
 		"GET /assets/style.css", "HEAD /assets/style.css", "GET /assets/submit.js", "HEAD /assets/submit.js",
 		"GET /.well-known/jwks.json", "HEAD /.well-known/jwks.json", "GET /.well-known/revocations", "HEAD /.well-known/revocations",
+		"GET /oauth2/status-lists", "HEAD /oauth2/status-lists", "GET /oauth2/status-lists/:id", "HEAD /oauth2/status-lists/:id",
 		"GET /.well-known/openid-configuration", "HEAD /.well-known/openid-configuration",
 		"GET /.well-known/oauth-authorization-server", "HEAD /.well-known/oauth-authorization-server", "GET /openapi.json", "HEAD /openapi.json", "GET /docs", "HEAD /docs",
 	}

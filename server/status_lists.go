@@ -9,8 +9,11 @@ import (
 	"github.com/tokenhouse/tokenhouse/tokens"
 )
 
-// statusListPath is the template of one status list.
-const statusListPath = tokens.StatusListPath + "/:id"
+// The routes of the list of status lists, and of one of them.
+const (
+	statusListsPath = tokens.StatusListPath
+	statusListPath  = statusListsPath + "/:id"
+)
 
 // statusList serves GET /oauth2/status-lists/:id, one signed list
 // (draft-ietf-oauth-status-list §8.2).
