@@ -74,7 +74,7 @@ func (d *redemption) prove(params Params) error {
 
 // record opens the family in one commit with the use of the code: of many who
 // redeem one code together one is first, on whatever replica.
-func (d *redemption) record(ctx context.Context) (earned, error) {
+func (d *redemption) record(ctx context.Context, access tokens.Access) (earned, error) {
 	now := d.p.Now()
 	var family tokens.Family
 	var refresh secret.Plain
@@ -90,6 +90,7 @@ func (d *redemption) record(ctx context.Context) (earned, error) {
 		if err != nil {
 			return err
 		}
+		o.Access = access
 		if family, refresh, err = d.p.Sessions.Begin(tx, now, o); err != nil {
 			return err
 		}

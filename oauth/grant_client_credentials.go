@@ -7,6 +7,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/accounts"
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
+	"github.com/tokenhouse/tokenhouse/tokens"
 )
 
 // ClientSource finds registered clients: Clients.
@@ -29,7 +30,7 @@ var clientCredentials = grant{
 		// it been disabled before, this shows; if it is disabled afterwards, the
 		// announcement of that covers the token.
 		e.standing = func(ctx context.Context) (accounts.Standing, error) { return p.clientStanding(ctx, c) }
-		e.record = func(context.Context) (earned, error) {
+		e.record = func(context.Context, tokens.Access) (earned, error) {
 			p.Usage.issued(c, r.Origin)
 			return e, nil
 		}

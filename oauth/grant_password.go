@@ -50,7 +50,7 @@ type login struct {
 
 // record commits the login as one: the counters start anew, a stale hash is
 // replaced, the session exists, and the log says so.
-func (l *login) record(ctx context.Context) (earned, error) {
+func (l *login) record(ctx context.Context, access tokens.Access) (earned, error) {
 	now := l.p.Now()
 	var family tokens.Family
 	var refresh secret.Plain
@@ -59,7 +59,7 @@ func (l *login) record(ctx context.Context) (earned, error) {
 		if held, err = l.verified.Settle(tx, now); err != nil || !held {
 			return err
 		}
-		if family, refresh, err = l.open(tx, now); err != nil {
+		if family, refresh, err = l.open(tx, now, access); err != nil {
 			return err
 		}
 		e := l.verified.Event(audit.LoginSucceeded, now)
@@ -101,11 +101,13 @@ func (l *login) present(ctx context.Context) (ident.SessionID, error) {
 }
 
 // open opens the session, with its first refresh token or its cookie.
-func (l *login) open(tx Tx, now time.Time) (tokens.Family, secret.Plain, error) {
+func (l *login) open(tx Tx, now time.Time, access tokens.Access) (tokens.Family, secret.Plain, error) {
+	o := l.opening()
+	o.Access = access
 	if !l.client.Browser {
-		return l.p.Sessions.Begin(tx, now, l.opening())
+		return l.p.Sessions.Begin(tx, now, o)
 	}
-	in, err := l.p.Sessions.SignIn(tx, now, l.request.Session, l.opening())
+	in, err := l.p.Sessions.SignIn(tx, now, l.request.Session, o)
 	return in.Family, in.Cookie, err
 }
 

@@ -17,14 +17,14 @@ var refreshToken = grant{
 	earn: func(ctx context.Context, p *Provider, c Client, r Request) (earned, error) {
 		next, err := p.Sessions.Refresh(ctx, tokens.Presented{
 			Token: r.Params["refresh_token"], Client: c.ID, Origin: r.Origin,
-			Proof: p.Logins.DeviceProof(r.Device), RetryKey: r.RetryKey,
+			Proof: p.Logins.DeviceProof(r.Device), RetryKey: r.RetryKey, AccessTTL: c.AccessTTL,
 		})
 		if err != nil {
 			return earned{}, err
 		}
 		e := earned{
 			user: next.Family.User, org: next.Family.Org, session: next.Family.ID,
-			refresh: next.Token, refreshExpires: next.ExpiresAt,
+			refresh: next.Token, refreshExpires: next.ExpiresAt, place: next.Place,
 		}
 		if text := next.Family.Delegation.Authorization; text != "" {
 			allowed, err := readAuthorization(text)
@@ -35,7 +35,7 @@ var refreshToken = grant{
 		}
 		// A rotation that nobody hears of harms nothing: the token presented
 		// again gets the same answer. So there is nothing to record or undo.
-		e.record = func(context.Context) (earned, error) { return e, nil }
+		e.record = func(context.Context, tokens.Access) (earned, error) { return e, nil }
 		e.drop = func(_ context.Context, cause error) error { return cause }
 		e.refuse = func(context.Context, string) error {
 			return fault.New(fault.InvalidToken, "Refresh token has been revoked").Because("revoked")

@@ -9,6 +9,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/internal/secret"
+	"github.com/tokenhouse/tokenhouse/tokens"
 )
 
 // grants is every way to earn tokens. Discovery, the client check and the token
@@ -47,6 +48,7 @@ type earned struct {
 	refreshExpires time.Time
 	device         string       // the new device cookie
 	browser        secret.Plain // the cookie of a browser session
+	place          tokens.Place // where the access token stands; zero: where it likes
 	// authorization is what a user allowed a client of others; nil where none
 	// stands between the user and the token.
 	authorization *Authorization
@@ -55,9 +57,9 @@ type earned struct {
 	// the token; user and session are empty then.
 	standing func(context.Context) (accounts.Standing, error)
 
-	// record makes what was earned lasting, once everything else has succeeded,
-	// and returns it with what only then is known.
-	record func(context.Context) (earned, error)
+	// record makes what was earned lasting, once everything else has succeeded
+	// and the access token is made, and returns it with what only then is known.
+	record func(context.Context, tokens.Access) (earned, error)
 	// refuse is called instead where the user may not enter, and returns the refusal.
 	refuse func(ctx context.Context, reason string) error
 	// drop is called instead where something of ours failed, and returns cause.

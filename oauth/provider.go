@@ -141,8 +141,12 @@ func (p *Provider) exchange(ctx context.Context, g grant, c Client, r Request) (
 	if err != nil {
 		return Response{}, err
 	}
-	subject := e.subject(c)
-	moment := p.Minter.Moment(subject) // before the standing is read: see tokens.Moment
+	grant, err := p.Minter.Prepare(ctx, tokens.AccessGrant{ // before the standing is read: see tokens.Moment
+		User: e.subject(c), Org: e.org, Session: e.session, Client: c.ID, TTL: c.AccessTTL, Place: e.place,
+	})
+	if err != nil {
+		return Response{}, e.drop(ctx, err)
+	}
 	standing, err := p.standing(ctx, e, c)
 	if err != nil {
 		return Response{}, e.drop(ctx, err)
@@ -154,10 +158,8 @@ func (p *Provider) exchange(ctx context.Context, g grant, c Client, r Request) (
 	if err != nil {
 		return Response{}, e.drop(ctx, err)
 	}
-	access, err := p.Minter.Mint(ctx, tokens.AccessGrant{
-		User: subject, Org: e.org, Session: e.session, Client: c.ID, Roles: rolesOf(standing), Permissions: carried.permissions, TTL: c.AccessTTL,
-		Scope: carried.scopes.String(), Audience: carried.audience, Moment: moment,
-	})
+	grant.Roles, grant.Permissions, grant.Scope, grant.Audience = rolesOf(standing), carried.permissions, carried.scopes.String(), carried.audience
+	access, err := p.Minter.Mint(ctx, grant)
 	if err != nil {
 		return Response{}, e.drop(ctx, fmt.Errorf("mint for grant %s: %w", g.typ, err))
 	}
@@ -167,7 +169,7 @@ func (p *Provider) exchange(ctx context.Context, g grant, c Client, r Request) (
 		return Response{}, e.drop(ctx, err)
 	}
 	// Signed before it is recorded: a commit is the last thing that can fail.
-	if e, err = e.record(ctx); err != nil {
+	if e, err = e.record(ctx, access); err != nil {
 		return Response{}, err
 	}
 	return Response{

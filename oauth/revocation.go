@@ -32,5 +32,6 @@ func (i *Inspector) revokeAccess(ctx context.Context, c Registered, token string
 		return err
 	}
 	by := ident.Caller{Kind: ident.ServiceClient, Org: c.Org, Client: c.ID, Session: ident.SessionID(t.SessionID), Origin: origin}
-	return i.Sessions.RevokeAccess(ctx, by, ident.TokenID(t.ID), t.ExpiresAt)
+	at := i.Sessions.PlaceOf(i.Issuer, tokens.StatusReference{Index: t.Bound.Status.Index, URI: t.Bound.Status.URI})
+	return i.Sessions.RevokeAccess(ctx, by, ident.TokenID(t.ID), t.ExpiresAt, at)
 }

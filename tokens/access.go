@@ -49,8 +49,8 @@ type AccessGrant struct {
 	Audience    []string       // aud; the Minter's where empty
 	Moment      Moment         // taken before Permissions were read; the present one where zero
 	Key         ident.APIKeyID // that the token is exchanged for, and dies with; may be empty
-	// Place is where a session remembers the token; zero where no session does:
-	// the Minter then takes one of the API key's, or else the client's.
+	// Place is where the token stands in a status list, as its session remembers
+	// it; without a session it is one of those of the API key, or else the client.
 	Place Place
 }
 
@@ -73,10 +73,6 @@ type Access struct {
 // errNoLifetime is a programming mistake: a token that was never good.
 var errNoLifetime = errors.New("tokens: an access token needs a lifetime of at least a second")
 
-// errForgotten is a programming mistake: a session does not remember where its
-// token stands, so that ending the session would not reach it.
-var errForgotten = errors.New("tokens: the access token of a session needs a place")
-
 // Moment returns the present moment for a token of the user.
 //
 // A user whose earlier tokens were all revoked a moment ago (a role was taken)
@@ -94,18 +90,21 @@ func (m *Minter) Moment(user ident.UserID) Moment {
 	return Moment{now: now, issued: issued}
 }
 
-// place gives a token that has none its place.
-func (m *Minter) place(ctx context.Context, g *AccessGrant) (err error) {
-	switch {
-	case m.Places == nil || g.Place != Place{}:
-		return nil
-	case g.Session != "":
-		return errForgotten
+// Prepare gives the grant its place and then its moment, where it has none yet.
+// What the token says is read afterwards: a revocation that comes in between
+// then covers the place or the moment. Whoever prepares the token of a session
+// sees to it that the session remembers the place.
+func (m *Minter) Prepare(ctx context.Context, g AccessGrant) (AccessGrant, error) {
+	if m.Places != nil && g.Place == (Place{}) {
+		var err error
+		if g.Place, err = m.Places.Next(ctx, g.leaseHolder()); err != nil {
+			return g, fmt.Errorf("place in a status list: %w", err)
+		}
 	}
-	if g.Place, err = m.Places.Next(ctx, g.leaseHolder()); err != nil {
-		return fmt.Errorf("place in a status list: %w", err)
+	if g.Moment == (Moment{}) {
+		g.Moment = m.Moment(g.User)
 	}
-	return nil
+	return g, nil
 }
 
 // name returns the jti and the status of a token at its place.
@@ -114,7 +113,7 @@ func (m *Minter) name(g AccessGrant) (ident.TokenID, *StatusClaim) {
 		return ident.NewTokenID(g.Moment.now, m.Random), nil
 	}
 	return TokenIDAt(m.StatusKey, g.Place), &StatusClaim{StatusReference{
-		Index: IndexOf(m.StatusKey, g.Place.List, g.Place.Position), URI: placeURI(m.Issuer, g.Place.List),
+		Index: IndexOf(m.StatusKey, g.Place.List, g.Place.Position), URI: StatusListURI(m.Issuer, g.Place.List),
 	}}
 }
 
@@ -125,10 +124,8 @@ func (m *Minter) Mint(ctx context.Context, g AccessGrant) (Access, error) {
 	if g.TTL < time.Second {
 		return Access{}, errNoLifetime
 	}
-	if g.Moment == (Moment{}) {
-		g.Moment = m.Moment(g.User)
-	}
-	if err := m.place(ctx, &g); err != nil {
+	g, err := m.Prepare(ctx, g)
+	if err != nil {
 		return Access{}, err
 	}
 	now, issued := g.Moment.now, g.Moment.issued

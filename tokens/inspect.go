@@ -53,12 +53,17 @@ func (s *Service) Inspect(ctx context.Context, token string) (Inspection, error)
 }
 
 // RevokeAccess refuses one access token from now on, and nothing else that its
-// session has (RFC 7009 §2.1). The token counts as revoked until it expires.
-func (s *Service) RevokeAccess(ctx context.Context, by ident.Caller, token ident.TokenID, expires time.Time) error {
+// session, by.Session, has (RFC 7009 §2.1). The token counts as revoked until
+// it expires. at is where it stands, zero where it has no status.
+func (s *Service) RevokeAccess(ctx context.Context, by ident.Caller, token ident.TokenID, expires time.Time, at Place) error {
 	now := s.Now().Truncate(time.Microsecond)
+	until := expires.Add(s.stay()) // a token of the same name may have been issued a little later
 	return s.Store.InTx(ctx, func(tx Tx) error {
-		err := tx.Announce(changes.Change{Kind: changes.TokenRevoked, Key: string(token), At: now, Until: expires.Add(margin)})
+		err := tx.Announce(changes.Change{Kind: changes.TokenRevoked, Key: string(token), At: now, Until: until})
 		if err != nil {
+			return err
+		}
+		if err := vacate(tx, by.Session, LivePlace{at, until}, now); err != nil {
 			return err
 		}
 		e := audit.By(by, now, audit.TokenRevoked, audit.Target{Type: "token", ID: string(token)})

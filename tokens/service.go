@@ -27,8 +27,9 @@ type Service struct {
 	Revocations *Revocations
 	Fresh       func() bool
 	// Places, where set, gives the access tokens of sessions their places in
-	// status lists.
-	Places Places
+	// status lists, and StatusKey is the key of their indexes.
+	Places    Places
+	StatusKey []byte
 	// Observe, where set, is told how each presented refresh token was answered.
 	Observe func(Result)
 

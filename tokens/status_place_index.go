@@ -11,9 +11,7 @@ import (
 )
 
 const (
-	// placesOfList is how many places a status list has: an index has 20 bits.
-	placesOfList = 1 << (2 * halfBits)
-
+	// halfBits is half the bits of an index below StatusListPlaces.
 	halfBits = 10
 	halfMask = 1<<halfBits - 1
 	// rounds is what a Feistel network needs at the very least to look random to

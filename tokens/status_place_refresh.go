@@ -3,7 +3,11 @@ package tokens
 import (
 	"cmp"
 	"context"
+	"errors"
 	"time"
+
+	"github.com/tokenhouse/tokenhouse/internal/fault"
+	"github.com/tokenhouse/tokenhouse/internal/ident"
 )
 
 // placed gives the access token that goes with v a place: a new one where the
@@ -38,4 +42,30 @@ func (r *refresh) draw(ctx context.Context) (err error) {
 // answers that write nothing share it, and the margin.
 func (s *Service) stay() time.Duration {
 	return max(s.Policy.withDefaults().Cooldown, touch) + margin
+}
+
+// vacate announces a place as revoked, and has its session forget it: the next
+// token shall not stand there, nor have that name.
+func vacate(tx Tx, session ident.SessionID, p LivePlace, now time.Time) error {
+	if p.Place == (Place{}) {
+		return nil
+	}
+	for _, c := range RevokedPlaces(now, []LiveRange{{PlaceRange{p.Place, 1}, p.Until}}) {
+		if err := tx.Announce(c); err != nil {
+			return err
+		}
+	}
+	if session == "" {
+		return nil
+	}
+	f, err := tx.Family(session)
+	if errors.Is(err, fault.NotFound) {
+		return nil
+	}
+	left := f.Chain.Live.Without(p.Place)
+	if err != nil || left == f.Chain.Live {
+		return err
+	}
+	f.Chain.Live = left
+	return tx.SaveFamily(f)
 }

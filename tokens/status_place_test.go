@@ -15,7 +15,7 @@ func someKey() *rapid.Generator[[]byte] { return rapid.SliceOfN(rapid.Byte(), 32
 
 func somePlace() *rapid.Generator[Place] {
 	return rapid.Custom(func(t *rapid.T) Place {
-		return Place{rapid.SampledFrom([]string{"k3fd9a2c", "m0000001", "zzzzzzzzzz"}).Draw(t, "list"), rapid.Uint32Range(0, placesOfList-1).Draw(t, "position")}
+		return Place{rapid.SampledFrom([]string{"k3fd9a2c", "m0000001", "zzzzzzzzzz"}).Draw(t, "list"), rapid.Uint32Range(0, StatusListPlaces-1).Draw(t, "position")}
 	})
 }
 
@@ -23,7 +23,7 @@ func TestEachPositionHasItsIndexAndBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		key, p := someKey().Draw(t, "key"), somePlace().Draw(t, "place")
 		index := IndexOf(key, p.List, p.Position)
-		if index >= placesOfList {
+		if index >= StatusListPlaces {
 			t.Fatalf("index %d is outside the list", index)
 		}
 		if back := PositionOf(key, p.List, index); back != p.Position {
@@ -38,8 +38,8 @@ func TestEachPositionHasItsIndexAndBack(t *testing.T) {
 func TestIndexesAreAPermutationThatListAndKeyDecide(t *testing.T) {
 	key := []byte(strings.Repeat("k", 32))
 	perm := PermutationOf(key, "k3fd9a2c")
-	seen := make([]bool, placesOfList)
-	for position := range uint32(placesOfList) {
+	seen := make([]bool, StatusListPlaces)
+	for position := range uint32(StatusListPlaces) {
 		index := perm.Index(position)
 		if seen[index] {
 			t.Fatalf("two positions have the index %d", index)
@@ -68,8 +68,8 @@ func TestNeighboursAreScattered(t *testing.T) {
 	near := 0
 	for position := range uint32(4096) {
 		a, b := perm.Index(position), perm.Index(position+1)
-		quarter[a/(placesOfList/4)]++
-		if max(a, b)-min(a, b) < placesOfList/1024 {
+		quarter[a/(StatusListPlaces/4)]++
+		if max(a, b)-min(a, b) < StatusListPlaces/1024 {
 			near++
 		}
 	}
@@ -97,13 +97,14 @@ func TestATokenIsNamedByItsPlace(t *testing.T) {
 
 func TestPlaceOfReadsOnlyOwnClaims(t *testing.T) {
 	key, issuer := []byte(strings.Repeat("k", 32)), "https://issuer.example"
+	s := &Service{StatusKey: key}
 	at := Place{"k3fd9a2c", 77}
-	uri := placeURI(issuer, at.List)
-	if got, ok := PlaceOf(key, issuer, StatusReference{IndexOf(key, at.List, at.Position), uri}); !ok || got != at {
-		t.Errorf("the place is %v, %v; want %v", got, ok, at)
+	uri := StatusListURI(issuer, at.List)
+	if got := s.PlaceOf(issuer, StatusReference{IndexOf(key, at.List, at.Position), uri}); got != at {
+		t.Errorf("the place is %v, want %v", got, at)
 	}
-	for _, r := range []StatusReference{{1, ""}, {1, "https://other.example/oauth2/status-lists/k3fd9a2c"}, {1, placeURI(issuer, "")}, {1, uri + "/x"}, {placesOfList, uri}} {
-		if got, ok := PlaceOf(key, issuer, r); ok {
+	for _, r := range []StatusReference{{1, ""}, {1, "https://other.example/oauth2/status-lists/k3fd9a2c"}, {1, StatusListURI(issuer, "")}, {1, uri + "/x"}, {StatusListPlaces, uri}} {
+		if got := s.PlaceOf(issuer, r); got != (Place{}) {
 			t.Errorf("%v names the place %v", r, got)
 		}
 	}

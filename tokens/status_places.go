@@ -35,23 +35,23 @@ const (
 	ClientHolder HolderKind = "client"
 )
 
-// leaseHolder is whose places a token of the grant takes, which has no session.
+// leaseHolder is whose places a token of the grant takes.
 func (g AccessGrant) leaseHolder() LeaseHolder {
+	if g.Session != "" {
+		return LeaseHolder{}
+	}
 	if g.Key != "" {
 		return LeaseHolder{Kind: KeyHolder, ID: string(g.Key), User: g.User}
 	}
 	return LeaseHolder{Kind: ClientHolder, ID: string(g.Client)}
 }
 
-// placeURI is the URI of the list of a place.
-func placeURI(issuer, list string) string { return issuer + "/oauth2/status-lists/" + list }
-
 // PlaceOf returns the place that the status claim of one of the issuer's own
-// tokens names; false where it names none.
-func PlaceOf(key []byte, issuer string, r StatusReference) (Place, bool) {
-	list, ok := strings.CutPrefix(r.URI, placeURI(issuer, ""))
-	if !ok || list == "" || strings.Contains(list, "/") || r.Index >= placesOfList {
-		return Place{}, false
+// tokens names; zero where it names none.
+func (s *Service) PlaceOf(issuer string, r StatusReference) Place {
+	list, ok := strings.CutPrefix(r.URI, StatusListURI(issuer, ""))
+	if !ok || list == "" || strings.Contains(list, "/") || r.Index >= StatusListPlaces {
+		return Place{}
 	}
-	return Place{List: list, Position: PositionOf(key, list, r.Index)}, true
+	return Place{List: list, Position: PositionOf(s.StatusKey, list, r.Index)}
 }
