@@ -35,6 +35,10 @@ testenv: ## find what the tests need on this machine, or install it where that i
 check: ## gofmt, go vet, staticcheck, golangci-lint, govulncheck, and the tests of the architecture
 	@.ci/check
 
+.PHONY: test-openbao
+test-openbao: ## run the tests of Vault's transit engine against the OpenBao that OPENBAO names
+	@TOKENHOUSE_TEST_OPENBAO="$(OPENBAO)" $(GO) test -count=1 -v -tags $(TAGS) ./keys/masterkey/vault
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (60s)
 	@FUZZTIME=$(FUZZTIME) .ci/fuzz

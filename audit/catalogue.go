@@ -53,6 +53,9 @@ const (
 	SigningKeyRotated    Name = "signing_key.rotated"
 	SigningKeyRemoved    Name = "signing_key.removed" // all it signed has expired
 	SigningKeyRevoked    Name = "signing_key.revoked"
+	MasterKeyChanged     Name = "master_key.changed"   // everything is being sealed under another one
+	MasterKeyResealed    Name = "master_key.resealed"  // and is by now
+	MasterKeyRewrapped   Name = "master_key.rewrapped" // by the newest key of the key management service
 	ClientCreated        Name = "client.created"
 	ClientUpdated        Name = "client.updated"
 	ClientSecretRotated  Name = "client.secret_rotated"
@@ -90,6 +93,7 @@ var catalogue = []entry{
 	{APIKeyTransferred, "TH1411I"}, {APIKeyExpiring, "TH1412W"}, {APIKeyExpired, "TH1413W"},
 	{PermissionDenied, "TH1501W"}, {CrossOrgDenied, "TH1502W"},
 	{SigningKeyAdded, "TH1601I"}, {SigningKeyRotated, "TH1602I"}, {SigningKeyRemoved, "TH1603I"}, {SigningKeyRevoked, "TH1604W"},
+	{MasterKeyChanged, "TH1605W"}, {MasterKeyResealed, "TH1606I"}, {MasterKeyRewrapped, "TH1607I"},
 	{ClientCreated, "TH1611I"}, {ClientUpdated, "TH1612I"}, {ClientSecretRotated, "TH1613I"}, {ClientDeleted, "TH1614I"},
 	{ClientTokenIssued, "TH1615I"}, {ClientRefused, "TH1616W"},
 	{LogoutDelivered, "TH1621I"}, {LogoutFailed, "TH1622W"},

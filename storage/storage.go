@@ -11,6 +11,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/audit"
 	"github.com/tokenhouse/tokenhouse/internal/changes"
 	"github.com/tokenhouse/tokenhouse/keys/apikeys"
+	"github.com/tokenhouse/tokenhouse/keys/masterkey"
 	"github.com/tokenhouse/tokenhouse/keys/sealing"
 	"github.com/tokenhouse/tokenhouse/keys/signing"
 	"github.com/tokenhouse/tokenhouse/oauth"
@@ -49,6 +50,7 @@ type Stores interface {
 	Authorizations() oauth.AuthorizationStore
 	Logouts() oauth.LogoutQueue
 	SealedSecrets() sealing.SecretStore
+	MasterKey() masterkey.Store
 	SigningKeys() signing.Store
 	APIKeys() apikeys.Store
 }

@@ -12,7 +12,7 @@ import (
 // authorizer answers authorization requests.
 func (h *House) authorizer(proofs *oauth.ClientAuthenticator) *oauth.Authorizer {
 	return &oauth.Authorizer{
-		Clients: h.Clients, Directory: h.Directory, Store: h.DB.Authorizations(), Sealer: h.parts.keeper, Keys: proofs,
+		Clients: h.Clients, Directory: h.Directory, Store: h.DB.Authorizations(), Sealer: h.parts.master, Keys: proofs,
 		Objects: objects{h.outbound()}, IDKeys: h.Ring, Subjects: h.subjects(), Issuer: h.conf.Issuer, Audience: h.conf.audience(),
 		Now: h.env.Now, Random: h.env.Random,
 	}

@@ -33,6 +33,9 @@ func (h *House) Run(ctx context.Context) {
 	all.Go(func() { h.every(ctx, cleanupEvery, "expired rows could not be removed", h.cleanup) })
 	all.Go(func() { h.every(ctx, dueEvery, "keys that are due for rotation could not be marked", h.markDue) })
 	all.Go(func() { h.every(ctx, keysEvery, "signing keys could not be rotated", h.Ring.Tend) })
+	all.Go(func() {
+		h.every(ctx, keysEvery, "which master key the deployment is sealed under could not be read", h.parts.master.Refresh)
+	})
 	all.Wait()
 }
 

@@ -43,8 +43,23 @@ func TestEachMistakeIsFoundUnderItsKey(t *testing.T) {
 			func(c *Config) { c.Database.URL = "sqlite://" },
 			func(c *Config) { c.Database.URL = "postgres://me:p%w@db/x" },
 		},
-		"database_max_conns":       {func(c *Config) { c.Database.MaxConns = 1 }},
-		"key_sealer":               {func(c *Config) { c.Sealing.KeySealer = "vault://transit/x" }},
+		"database_max_conns": {func(c *Config) { c.Database.MaxConns = 1 }},
+		"key_sealer": {
+			func(c *Config) { c.Sealing.KeySealer = "vault://transit/x" }, // no token
+			func(c *Config) { c.Sealing.KeySealer = "kms://x" },
+			func(c *Config) {
+				c.Sealing.KeySealer, c.Sealing.SealerToken = "vault+http://vault.example/transit/x", secret.Of("token")
+			},
+			func(c *Config) {
+				c.Sealing.KeySealer, c.Sealing.SealerToken = "vault://vault.example/transit/x", secret.Of("token")
+				c.Sealing.MasterKeyFile = "master.key"
+			},
+		},
+		"master_key_previous": {
+			func(c *Config) { c.Sealing.Previous.MasterKey = secret.Of("short") },
+			func(c *Config) { c.Sealing.Previous.MasterKeyFile = "no-such-file" },
+			func(c *Config) { c.Sealing.Previous.KeySealer = "kms://x" },
+		},
 		"access_token_ttl":         {func(c *Config) { c.Tokens.AccessTTL = 0 }, func(c *Config) { c.Tokens.AccessTTL = 25 * time.Hour }},
 		"session_token_ttl":        {func(c *Config) { c.Tokens.SessionTTL = time.Second }},
 		"refresh_idle_ttl":         {func(c *Config) { c.Tokens.RefreshIdle = 31 * 24 * time.Hour }},

@@ -44,7 +44,17 @@ type Sealing struct {
 	MasterKey     secret.Plain // 32 bytes in base64 or hexadecimal
 	MasterKeyFile string       // a file that holds the same
 	Credentials   string       // a directory that may hold master_key (systemd's LoadCredential=)
-	KeySealer     string       // the URL of a key management service; none is supported yet
+	KeySealer     string       // the URL of a key management service, which wraps the master key: vault://…
+	SealerToken   secret.Plain // what is shown to it: a token of Vault, the PIN of an HSM
+	Previous      Previous     // until everything is sealed under the master key above
+}
+
+// Previous says where the earlier master key comes from while it is replaced:
+// one of the three, or none.
+type Previous struct {
+	MasterKey     secret.Plain
+	MasterKeyFile string
+	KeySealer     string
 }
 
 // Tokens are the lifetimes of what a login gives.

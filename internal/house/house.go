@@ -15,6 +15,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/internal/scope"
 	"github.com/tokenhouse/tokenhouse/keys/apikeys"
+	"github.com/tokenhouse/tokenhouse/keys/masterkey"
 	"github.com/tokenhouse/tokenhouse/keys/sealing"
 	"github.com/tokenhouse/tokenhouse/keys/signing"
 	"github.com/tokenhouse/tokenhouse/metrics"
@@ -76,7 +77,7 @@ type House struct {
 type parts struct {
 	catalogue   scope.Catalogue
 	secrets     *sealing.Secrets
-	keeper      sealing.Keeper
+	master      *masterkey.Master
 	masterKey   string // where the master key came from, in words
 	hasher      *accounts.Hasher
 	revocations *tokens.Revocations
@@ -95,8 +96,9 @@ func Open(ctx context.Context, conf Config, env Env) (*House, error) {
 	h := &House{conf: conf, env: env}
 	h.state.ended = make(chan struct{}, 1)
 	for _, build := range []func(context.Context) error{
-		h.openVault,     // the master key, which seals what lies in the database
+		h.openCatalogue, // what permissions there are
 		h.openDatabase,  // and brings its schema up
+		h.openMasterKey, // which seals what is secret in the database
 		h.openSecrets,   // peppers and MAC keys; the ring of signing keys
 		h.buildAccounts, // people, organisations, roles, logins
 		h.buildTokens,   // sessions, refresh families, revocations
@@ -117,18 +119,12 @@ func Open(ctx context.Context, conf Config, env Env) (*House, error) {
 	return h, nil
 }
 
-// openVault finds the master key and says what permissions exist.
-func (h *House) openVault(context.Context) (err error) {
+// openCatalogue says what permissions exist.
+func (h *House) openCatalogue(context.Context) (err error) {
 	if h.parts.catalogue, err = accounts.NewCatalogue(h.conf.Accounts.Permissions...); err != nil {
 		return fmt.Errorf("permissions: %w", err)
 	}
-	key, note, err := h.conf.masterKey(h.env.Random)
-	if err != nil {
-		return err
-	}
-	h.parts.masterKey = note
-	h.parts.keeper, err = sealing.NewLocal(key)
-	return err
+	return nil
 }
 
 // openDatabase also makes the feed and the metrics, because both hear of every
@@ -167,12 +163,12 @@ const keyMargin = time.Hour
 const keyNotice = server.JWKSAge + 2*time.Minute
 
 func (h *House) openSecrets(ctx context.Context) error {
-	h.parts.secrets = &sealing.Secrets{Store: h.DB.SealedSecrets(), Keeper: h.parts.keeper, Now: h.env.Now, Random: h.env.Random}
+	h.parts.secrets = &sealing.Secrets{Store: h.DB.SealedSecrets(), Keeper: h.parts.master, Now: h.env.Now, Random: h.env.Random}
 	if err := h.parts.secrets.Load(ctx); err != nil {
 		return err
 	}
 	h.Ring = &signing.Ring{
-		Store: h.DB.SigningKeys(), Keeper: h.parts.keeper, Now: h.env.Now, Random: h.env.Random, Logger: h.env.Logger,
+		Store: h.DB.SigningKeys(), Keeper: h.parts.master, Now: h.env.Now, Random: h.env.Random, Logger: h.env.Logger,
 		Algorithms: h.conf.Tokens.signingAlgorithms(), Retain: MaxAccessTTL + keyMargin,
 		Announce: keyNotice, Lifetime: h.conf.Tokens.SigningKeyLife,
 	}
@@ -240,7 +236,7 @@ func (h *House) buildAPIKeys(context.Context) error {
 
 func (h *House) buildClients(context.Context) error {
 	h.Clients = &oauth.Clients{
-		Store: h.DB.Clients(), Sealer: h.parts.keeper, Catalogue: h.parts.catalogue, TokenTTL: MaxAccessTTL,
+		Store: h.DB.Clients(), Sealer: h.parts.master, Catalogue: h.parts.catalogue, TokenTTL: MaxAccessTTL,
 		Algorithms: h.conf.Tokens.signingAlgorithms(), Development: h.conf.Development(), Sectors: sectors{h.outbound()},
 		Fresh: h.Feed.Fresh, Now: h.env.Now, Random: h.env.Random,
 	}
@@ -258,6 +254,7 @@ func (h *House) follow(ctx context.Context) error {
 		h.APIKeys,
 		h.Clients,
 		h.Ring,
+		h.parts.master,
 	} {
 		h.Feed.Subscribe(s)
 	}

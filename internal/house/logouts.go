@@ -30,7 +30,7 @@ func (h *House) buildLogouts(context.Context) error {
 // logouts answers the logout endpoint.
 func (h *House) logouts() *oauth.Logouts {
 	return &oauth.Logouts{
-		Clients: h.Clients, Sessions: h.Sessions, Keys: h.Ring, Subjects: h.subjects(), Sealer: h.parts.keeper,
+		Clients: h.Clients, Sessions: h.Sessions, Keys: h.Ring, Subjects: h.subjects(), Sealer: h.parts.master,
 		Issuer: h.conf.Issuer, Now: h.env.Now,
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/tokenhouse/tokenhouse/internal/secret"
+	"github.com/tokenhouse/tokenhouse/keys/masterkey"
 	"github.com/tokenhouse/tokenhouse/keys/sealing"
 )
 
@@ -22,6 +23,45 @@ const masterKeyFile = "master.key"
 
 // masterKeyRecipe tells how to make a master key.
 const masterKeyRecipe = "make one with: head -c 32 /dev/urandom | base64"
+
+// masterKeySource finds where the master key comes from. The note says it in
+// words, for the operator.
+func (c Config) masterKeySource(random io.Reader) (masterkey.Source, string, error) {
+	if c.Sealing.KeySealer != "" {
+		custodian, err := c.custodian(c.Sealing.KeySealer)
+		if err != nil {
+			return masterkey.Source{}, "", fmt.Errorf("key_sealer: %w", err)
+		}
+		return masterkey.Source{Custodian: custodian}, "wrapped by " + custodian.String(), nil
+	}
+	key, note, err := c.masterKey(random)
+	return masterkey.Source{Key: key}, note, err
+}
+
+// previousMasterKey finds where the earlier one comes from; the zero Source
+// where there is none.
+func (c Config) previousMasterKey() (masterkey.Source, error) {
+	p := c.Sealing.Previous
+	path := p.MasterKeyFile
+	if credential := filepath.Join(c.Sealing.Credentials, "master_key_previous"); path == "" && c.Sealing.Credentials != "" && exists(credential) {
+		path = credential
+	}
+	switch {
+	case !p.MasterKey.IsZero():
+		return masterkey.Source{Key: []byte(p.MasterKey.Reveal())}, nil
+	case p.KeySealer != "":
+		custodian, err := c.custodian(p.KeySealer)
+		if err != nil {
+			return masterkey.Source{}, fmt.Errorf("key_sealer_previous: %w", err)
+		}
+		return masterkey.Source{Custodian: custodian}, nil
+	case path != "":
+		key, err := readMasterKey(path)
+		return masterkey.Source{Key: key}, err
+	default:
+		return masterkey.Source{}, nil
+	}
+}
 
 // masterKey finds the master key, or makes one for a server on loopback. The
 // note says, for the operator, where it came from.
@@ -106,8 +146,15 @@ func makeMasterKey(path string, random io.Reader) ([]byte, string, error) {
 // found before the server starts.
 func (c Config) checkSealing(f *findings) {
 	s := c.Sealing
+	c.checkPrevious(f)
 	if s.KeySealer != "" {
-		f.mistake("key_sealer", "no key management service is supported by this release", "master_key_file")
+		if _, err := c.custodian(s.KeySealer); err != nil {
+			f.mistake("key_sealer", err.Error(), "the URL of a key management service, or master_key_file instead")
+		}
+		if !s.MasterKey.IsZero() || s.MasterKeyFile != "" {
+			f.mistake("key_sealer", "master_key or master_key_file is set as well", "one of them; the earlier one of a deployment that changes is master_key_previous or master_key_previous_file")
+		}
+		return
 	}
 	if !s.MasterKey.IsZero() && s.MasterKeyFile != "" {
 		f.mistake("master_key", "master_key_file is set as well", "one of the two")
@@ -135,6 +182,27 @@ func (c Config) checkSealing(f *findings) {
 		// A mounted secret, as container engines make them: who may enter the
 		// container is what protects it.
 		f.warn("master_key_file", problem, "a mode of 0400 in the mount, where it can be chosen")
+	}
+}
+
+// checkPrevious reads the earlier master key where one is configured.
+func (c Config) checkPrevious(f *findings) {
+	p := c.Sealing.Previous
+	given := 0
+	for _, set := range []bool{!p.MasterKey.IsZero(), p.MasterKeyFile != "", p.KeySealer != ""} {
+		if set {
+			given++
+		}
+	}
+	if given > 1 {
+		f.mistake("master_key_previous", "there is more than one earlier master key", "one of master_key_previous, master_key_previous_file and key_sealer_previous")
+	}
+	source, err := c.previousMasterKey()
+	if err == nil && source.Key != nil {
+		_, err = sealing.NewLocal(source.Key)
+	}
+	if err != nil {
+		f.mistake("master_key_previous", err.Error(), "the master key that the database was sealed under, or none once everything is sealed anew")
 	}
 }
 
