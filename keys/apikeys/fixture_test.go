@@ -84,6 +84,30 @@ type gate struct {
 	apikeys.Store
 	shut  atomic.Bool
 	calls atomic.Int64
+	leases
+}
+
+// leases counts and disturbs the questions for allowances.
+type leases struct {
+	asked  atomic.Int64
+	lost   atomic.Bool // what was taken is not told
+	silent atomic.Bool // no answer at all
+}
+
+func (g *gate) TakeAPIKeyAllowance(ctx context.Context, key ident.APIKeyID, asks []apikeys.Ask) ([]apikeys.Taken, error) {
+	g.asked.Add(1)
+	if err := g.pass(); err != nil {
+		return nil, err
+	}
+	if g.silent.Load() {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	taken, err := g.Store.TakeAPIKeyAllowance(ctx, key, asks)
+	if g.lost.Load() {
+		return nil, fault.New(fault.Unavailable, "The connection broke.")
+	}
+	return taken, err
 }
 
 func (g *gate) pass() error {

@@ -155,7 +155,7 @@ func spend(r Rules, ws []*window, now time.Time) (ident.Allowance, error) {
 	var wait time.Duration
 	tightest := ws[0]
 	for _, w := range ws {
-		if w.left == 0 {
+		if w.gone() {
 			wait = max(wait, w.end.Sub(now), time.Millisecond)
 		}
 	}

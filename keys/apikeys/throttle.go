@@ -56,7 +56,7 @@ func (v *sieve) take(source netip.Prefix, t Throttle, now time.Time) (wait time.
 	defer v.mu.Unlock()
 	b, known := v.buckets[source]
 	if b = b.filled(t, now, known); b.tokens < 1 {
-		return time.Duration((1 - b.tokens) / float64(t.PerSecond) * float64(time.Second))
+		return max(time.Millisecond, time.Duration((1-b.tokens)/float64(t.PerSecond)*float64(time.Second)))
 	}
 	b.tokens--
 	v.put(source, b, t, now)
