@@ -182,11 +182,8 @@ func (b *PlaceBlocks) fetch(ctx context.Context, h LeaseHolder, count uint32, no
 	if err != nil {
 		return block{}, err
 	}
-	deadline := now.Add(blockLife)
-	r, err := b.Store.LeasePlaces(ctx, Lease{
-		Count: count, Holder: h, At: now, Until: deadline.Add(cmp.Or(b.MaxAccessTTL, DefaultMaxAccessTTL) + margin), NewList: id,
-	})
-	return block{PlaceRange: r, leased: r.Count, deadline: deadline}, err
+	r, err := b.Store.LeasePlaces(ctx, Lease{Count: count, Holder: h, At: now, Until: now.Add(b.outlives()), NewList: id})
+	return block{PlaceRange: r, leased: r.Count, deadline: now.Add(blockLife)}, err
 }
 
 // listIDs writes ids of lists in the digits of identifiers.
@@ -245,5 +242,31 @@ func (b *PlaceBlocks) Forget() {
 	b.holders, b.owners = nil, nil
 }
 
-// Close waits until no lease is under way. Nobody may ask for places any more.
-func (b *PlaceBlocks) Close() { b.running.Wait() }
+// Close waits until no lease is under way, or ctx ends. Nobody may ask for
+// places any more.
+func (b *PlaceBlocks) Close(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() { b.running.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Cleanup removes, in small batches, the leases and the lists that no living
+// token names. Several replicas may run it at once.
+func (b *PlaceBlocks) Cleanup(ctx context.Context) error {
+	now := b.Now().Add(-keepChanges)
+	if _, err := inBatches(ctx, now, b.Store.DeleteOldLeases); err != nil {
+		return err
+	}
+	_, err := inBatches(ctx, now.Add(-b.outlives()), b.Store.DeleteOldStatusLists)
+	return err
+}
+
+// outlives is how much longer than a lease its last token may live.
+func (b *PlaceBlocks) outlives() time.Duration {
+	return blockLife + cmp.Or(b.MaxAccessTTL, DefaultMaxAccessTTL) + margin
+}

@@ -35,6 +35,12 @@ type purpose struct {
 func (p purpose) Current() (id uint8, key []byte)     { return p.secrets.Current(p.name) }
 func (p purpose) ByID(id uint8) (key []byte, ok bool) { return p.secrets.ByID(p.name, id) }
 
+// statusKey is the key of the indexes of status lists, which is never replaced.
+func (h *House) statusKey() []byte {
+	_, key := h.parts.secrets.Current(sealing.StatusIndex)
+	return key
+}
+
 // revokedTokens tells the verifier which access tokens were revoked.
 type revokedTokens struct{ sessions *tokens.Service }
 

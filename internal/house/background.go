@@ -65,6 +65,9 @@ func (h *House) every(ctx context.Context, interval time.Duration, failure strin
 // for how long that has not worked.
 func (h *House) cleanup(ctx context.Context) error {
 	_, err := h.Sessions.Cleanup(ctx)
+	if err == nil {
+		err = h.parts.places.Cleanup(ctx)
+	}
 	more := true
 	for err == nil && more && ctx.Err() == nil {
 		_, more, err = h.Logins.Prune(ctx)

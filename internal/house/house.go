@@ -83,6 +83,7 @@ type parts struct {
 	revocations *tokens.Revocations
 	revoked     *tokens.RevocationFeed
 	statusLists *tokens.StatusLists
+	places      *tokens.PlaceBlocks // of access tokens in status lists
 	clientUsage *oauth.ClientUsage
 	backchannel *oauth.Backchannel // tells clients that sessions of theirs ended
 }
@@ -209,11 +210,12 @@ func (h *House) answer(ctx context.Context, at time.Time) error {
 func (h *House) buildTokens(context.Context) error {
 	t := h.conf.Tokens
 	h.parts.revocations = &tokens.Revocations{Now: h.env.Now}
+	h.parts.places = &tokens.PlaceBlocks{Store: h.DB.StatusPlaces(), Now: h.env.Now, Random: h.env.Random, MaxAccessTTL: MaxAccessTTL}
 	h.Sessions = &tokens.Service{
 		Store: h.DB.Sessions(), MACs: purpose{h.parts.secrets, sealing.RefreshMAC}, Now: h.env.Now, Random: h.env.Random,
 		BrowserMACs:  purpose{h.parts.secrets, sealing.BrowserSession},
 		Policy:       tokens.Policy{Grace: explicit(t.RefreshGrace), Cooldown: explicit(t.RefreshCooldown), Idle: t.RefreshIdle, Absolute: t.RefreshAbsolute, BrowserIdle: t.BrowserIdle, BrowserAbsolute: t.BrowserAbsolute},
-		MaxAccessTTL: MaxAccessTTL, Revocations: h.parts.revocations, Fresh: h.Feed.Fresh,
+		MaxAccessTTL: MaxAccessTTL, Revocations: h.parts.revocations, Fresh: h.Feed.Fresh, Places: h.parts.places, StatusKey: h.statusKey(),
 		Observe: func(r tokens.Result) { h.Metrics.Refreshed(string(r)) },
 	}
 	h.parts.revoked = &tokens.RevocationFeed{
@@ -250,6 +252,7 @@ func (h *House) follow(ctx context.Context) error {
 		h.parts.revocations, // first: the feed of revocations reads it
 		h.parts.revoked,
 		h.parts.statusLists,
+		h.parts.places,
 		h.Directory,
 		h.APIKeys,
 		h.Clients,
@@ -274,7 +277,7 @@ func (h *House) Config() Config { return h.conf }
 func (h *House) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	return errors.Join(h.APIKeys.Close(ctx), h.parts.clientUsage.Flush(ctx), h.Feed.Leave(ctx), h.DB.Close())
+	return errors.Join(h.parts.places.Close(ctx), h.APIKeys.Close(ctx), h.parts.clientUsage.Flush(ctx), h.Feed.Leave(ctx), h.DB.Close())
 }
 
 // closeTimeout bounds the last writes.

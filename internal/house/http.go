@@ -36,7 +36,7 @@ const readyTimeout = 2 * time.Second
 func (h *House) buildServer(context.Context) error {
 	minter := &tokens.Minter{
 		Signer: h.Ring, Issuer: h.conf.Issuer, Audience: h.conf.audience(), Now: h.env.Now, Random: h.env.Random,
-		Cutoff: h.parts.revocations.Cutoff,
+		Cutoff: h.parts.revocations.Cutoff, Places: h.parts.places, StatusKey: h.statusKey(),
 	}
 	provider := &oauth.Provider{
 		Store: h.DB.Exchanges(), Logins: h.Logins, Sessions: h.Sessions, Directory: h.Directory, Minter: minter,
