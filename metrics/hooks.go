@@ -50,6 +50,9 @@ func (s *Set) LockedNow(scopes map[string]int) { s.credentials.lockedNow.replace
 // RotationDue sets how many API keys are older than the rotation interval.
 func (s *Set) RotationDue(keys int) { s.credentials.rotationDue.Set(float64(keys)) }
 
+// Expiring sets how many API keys expire within two weeks.
+func (s *Set) Expiring(keys int) { s.credentials.expiring.Set(float64(keys)) }
+
 // Hashing adds to the number of password hashes being computed: +1 and -1.
 func (s *Set) Hashing(delta int) { s.credentials.hashing.Add(float64(delta)) }
 

@@ -55,6 +55,7 @@ type credentialMetrics struct {
 	refreshes     counters
 	apiKeys       counters
 	rotationDue   prometheus.Gauge
+	expiring      prometheus.Gauge
 	hashing       prometheus.Gauge
 	hashWait      prometheus.Histogram
 	propagation   prometheus.Histogram
@@ -118,6 +119,7 @@ func newCredentialMetrics(r *prometheus.Registry) credentialMetrics {
 		logouts: newCounters("tokenhouse_backchannel_logouts_total", "Attempts to tell a client of a logout, by how they ended.",
 			label{"result", logoutResults}),
 		rotationDue: prometheus.NewGauge(prometheus.GaugeOpts{Name: "tokenhouse_api_keys_rotation_due", Help: "API keys that are older than the rotation interval."}),
+		expiring:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "tokenhouse_api_keys_expiring", Help: "API keys that expire within two weeks."}),
 		hashing:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "tokenhouse_password_hash_inflight", Help: "Password hashes being computed now."}),
 		hashWait: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "tokenhouse_password_hash_wait_seconds", Help: "How long a password waited for a place in the hashing pool.",
@@ -137,7 +139,7 @@ func newCredentialMetrics(r *prometheus.Registry) credentialMetrics {
 		c.register(r)
 	}
 	m.lockedNow.register(r)
-	r.MustRegister(m.rotationDue, m.hashing, m.hashWait, m.propagation)
+	r.MustRegister(m.rotationDue, m.expiring, m.hashing, m.hashWait, m.propagation)
 	return m
 }
 

@@ -69,6 +69,7 @@ func everything(s *metrics.Set) {
 	s.Refreshed("rotated")
 	s.APIKeyVerified("ok")
 	s.RotationDue(3)
+	s.Expiring(2)
 	s.LockedNow(map[string]int{"pool": 9})
 	s.LockedNow(map[string]int{"pair": 2})
 	s.Hashing(1)
@@ -99,6 +100,7 @@ func TestEveryMetricIsExported(t *testing.T) {
 		`tokenhouse_refreshes_total{result="reuse_detected"} 0`,
 		`tokenhouse_api_key_verifications_total{result="ok"} 1`,
 		`tokenhouse_api_keys_rotation_due 3`,
+		`tokenhouse_api_keys_expiring 2`,
 		`tokenhouse_audit_events_total{event="login.succeeded",outcome="success"} 1`,
 		`tokenhouse_audit_write_failures_total 1`,
 		`tokenhouse_signing_key_age_seconds{alg="ES256",state="active"} 3600`,

@@ -17,16 +17,23 @@ type apiKey struct {
 	Hint        string             `json:"hint"`
 	Permissions []scope.Permission `json:"permissions"` // in the order they were asked for
 	Status      apikeys.Status     `json:"status"`
-	Owner       ident.UserID       `json:"owner"`
-	CreatedBy   string             `json:"created_by"` // the user or the key that made it
-	CreatedAt   timestamp          `json:"created_at"`
-	LastUsedAt  timestamp          `json:"last_used_at"`
-	ExpiresAt   timestamp          `json:"expires_at"`
-	RevokedAt   timestamp          `json:"revoked_at"`
-	RevokedBy   *string            `json:"revoked_by"`
+	apiKeyOwner
+	CreatedBy  string    `json:"created_by"` // the user or the key that made it
+	CreatedAt  timestamp `json:"created_at"`
+	LastUsedAt timestamp `json:"last_used_at"`
+	ExpiresAt  timestamp `json:"expires_at"`
+	RevokedAt  timestamp `json:"revoked_at"`
+	RevokedBy  *string   `json:"revoked_by"`
 	shownRules
 	Current  *currentSecret  `json:"current_secret"`
 	Previous *previousSecret `json:"previous_secret"` // of a rotation whose grace has not been cleaned up
+}
+
+// apiKeyOwner is whose permissions cap a key's.
+type apiKeyOwner struct {
+	Owner     ident.UserID `json:"owner"`
+	OwnerKind string       `json:"owner_kind"`
+	OwnerName string       `json:"owner_name,omitempty"` // in lists, and where one key is read
 }
 
 // previousSecret tells whether a rotated value is still in use, and where.
@@ -38,7 +45,7 @@ type previousSecret struct {
 
 func apiKeyOf(k apikeys.Key) apiKey {
 	out := apiKey{
-		ID: k.ID, Name: k.Name, Hint: k.Hint(), Permissions: k.Permissions, Status: k.Status, Owner: k.Owner,
+		ID: k.ID, Name: k.Name, Hint: k.Hint(), Permissions: k.Permissions, Status: k.Status, apiKeyOwner: apiKeyOwner{Owner: k.Owner, OwnerKind: ownerKind(k.Owner)},
 		CreatedBy: cmp.Or(string(k.CreatedBy.Key), string(k.CreatedBy.User), string(ident.Operator)),
 		CreatedAt: timestamp{k.CreatedAt}, LastUsedAt: timestamp{k.LastUsed.At}, ExpiresAt: timestamp{k.ExpiresAt}, RevokedAt: timestamp{k.RevokedAt},
 	}
@@ -68,13 +75,18 @@ type apiKeyRequest struct {
 	Permissions []string  `json:"permissions"`
 	Preset      string    `json:"preset"`
 	ExpiresAt   timestamp `json:"expires_at"`
+	Owner       string    `json:"owner"` // a service account; the caller where empty
 	keyRules
 }
 
 // createAPIKey serves POST /api/v1/api-keys.
 func (s *Server) createAPIKey(ctx context.Context, caller ident.Caller, req apiKeyRequest) (newAPIKey, error) {
+	owner, err := ownerID(req.Owner)
+	if err != nil {
+		return newAPIKey{}, err
+	}
 	k, value, err := s.Services.APIKeys.Create(ctx, caller, apikeys.New{
-		Name: req.Name, Permissions: req.Permissions, Preset: req.Preset, ExpiresAt: req.ExpiresAt.Time, Rules: req.rules(),
+		Name: req.Name, Permissions: req.Permissions, Preset: req.Preset, ExpiresAt: req.ExpiresAt.Time, Owner: owner, Rules: req.rules(),
 	})
 	if err != nil {
 		return newAPIKey{}, err
@@ -82,17 +94,41 @@ func (s *Server) createAPIKey(ctx context.Context, caller ident.Caller, req apiK
 	return newAPIKey{apiKey: apiKeyOf(k), Value: value.Reveal()}, nil
 }
 
-type apiKeyList struct{ pageRequest }
+type apiKeyList struct {
+	pageRequest
+	filter apikeys.Filter
+}
 
-func (r *apiKeyList) read(i *input) error { return r.readPage(i) }
+func (r *apiKeyList) read(i *input) error {
+	status, err := i.value("status")
+	if err != nil {
+		return err
+	}
+	owner, err := i.value("owner")
+	if err != nil {
+		return err
+	}
+	if r.filter.Owner, err = ownerID(owner); err != nil {
+		return err
+	}
+	r.filter.Status = apikeys.Status(status)
+	return r.readPage(i, status, owner)
+}
 
-// listAPIKeys serves GET /api/v1/api-keys: every key of the organisation.
+// listAPIKeys serves GET /api/v1/api-keys: every key of the organisation, or
+// those of one status or owner.
 func (s *Server) listAPIKeys(ctx context.Context, caller ident.Caller, req apiKeyList) (page[apiKey], error) {
-	found, err := s.Services.APIKeys.List(ctx, caller, req.ask())
+	found, err := s.Services.APIKeys.Find(ctx, caller, req.filter, req.ask())
 	if err != nil {
 		return page[apiKey]{}, err
 	}
-	return paged(s, req.pageRequest, found, func(k apikeys.Key) string { return string(k.ID) }, apiKeyOf), nil
+	out := paged(s, req.pageRequest, found, func(k apikeys.Key) string { return string(k.ID) }, apiKeyOf)
+	for i := range out.Data {
+		if err := s.named(ctx, caller.Org, &out.Data[i]); err != nil {
+			return page[apiKey]{}, err
+		}
+	}
+	return out, nil
 }
 
 type apiKeyByID struct{ id ident.APIKeyID }
@@ -105,17 +141,25 @@ func (r *apiKeyByID) read(i *input) (err error) {
 // getAPIKey serves GET /api/v1/api-keys/:id.
 func (s *Server) getAPIKey(ctx context.Context, caller ident.Caller, req apiKeyByID) (apiKey, error) {
 	k, err := s.Services.APIKeys.Get(ctx, caller, req.id)
-	return apiKeyOf(k), err
+	if err != nil {
+		return apiKey{}, err
+	}
+	out := apiKeyOf(k)
+	return out, s.named(ctx, caller.Org, &out)
 }
 
 type changeAPIKey struct {
 	apiKeyByID
-	Name *string `json:"name"`
+	Name  *string `json:"name"`
+	Owner *string `json:"owner"`
 	keyRules
 }
 
 // changeAPIKey serves PATCH /api/v1/api-keys/:id.
 func (s *Server) changeAPIKey(ctx context.Context, caller ident.Caller, req changeAPIKey) (apiKey, error) {
+	if req.Owner != nil {
+		return s.transferAPIKey(ctx, caller, req)
+	}
 	c := req.changes()
 	c.Name = req.Name
 	k, err := s.Services.APIKeys.Change(ctx, caller, req.id, c)

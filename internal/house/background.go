@@ -31,7 +31,9 @@ func (h *House) Run(ctx context.Context) {
 	all.Go(func() { h.every(ctx, lockedEvery, "locked logins could not be counted", h.countLocked) })
 	all.Go(func() { h.every(ctx, flushEvery, "the use of clients could not be stored", h.parts.clientUsage.Flush) })
 	all.Go(func() { h.every(ctx, cleanupEvery, "expired rows could not be removed", h.cleanup) })
-	all.Go(func() { h.every(ctx, dueEvery, "keys that are due for rotation could not be marked", h.markDue) })
+	all.Go(func() {
+		h.every(ctx, dueEvery, "keys that expire or are due for rotation could not be marked", h.markDue)
+	})
 	all.Go(func() { h.every(ctx, keysEvery, "signing keys could not be rotated", h.Ring.Tend) })
 	all.Go(func() {
 		h.every(ctx, keysEvery, "which master key the deployment is sealed under could not be read", h.parts.master.Refresh)
@@ -102,8 +104,13 @@ func (h *House) cleanup(ctx context.Context) error {
 
 func (h *House) markDue(ctx context.Context) error {
 	due, err := h.APIKeys.MarkDue(ctx)
+	if err != nil {
+		return err
+	}
+	h.Metrics.RotationDue(due)
+	expiring, err := h.APIKeys.MarkExpiring(ctx)
 	if err == nil {
-		h.Metrics.RotationDue(due)
+		h.Metrics.Expiring(expiring)
 	}
 	return err
 }
