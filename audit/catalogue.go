@@ -38,6 +38,9 @@ const (
 	APIKeyUsed           Name = "api_key.used" // routine: first per hour
 	APIKeyRefused        Name = "api_key.refused"
 	APIKeyDue            Name = "api_key.rotation_due"
+	APIKeyLeaked         Name = "api_key.leaked" // somebody reported it, and could show it
+	APIKeyQuarantined    Name = "api_key.quarantined"
+	APIKeyReleased       Name = "api_key.released"
 	APIKeyTransferred    Name = "api_key.transferred" // it has another owner
 	APIKeyExpiring       Name = "api_key.expiring"    // once at each notice
 	APIKeyExpired        Name = "api_key.expired"
@@ -90,6 +93,7 @@ var catalogue = []entry{
 	{SessionRefreshed, "TH1301I"}, {SessionRevoked, "TH1302I"}, {RefreshRefused, "TH1303W"}, {RefreshReused, "TH1304E"}, {TokenRevoked, "TH1305I"},
 	{APIKeyCreated, "TH1401I"}, {APIKeyUpdated, "TH1402I"}, {APIKeyRotated, "TH1403I"}, {APIKeyRevoked, "TH1404I"},
 	{APIKeyUsed, "TH1405I"}, {APIKeyRefused, "TH1406W"}, {APIKeyDue, "TH1407W"},
+	{APIKeyLeaked, "TH1408W"}, {APIKeyQuarantined, "TH1409W"}, {APIKeyReleased, "TH1410I"},
 	{APIKeyTransferred, "TH1411I"}, {APIKeyExpiring, "TH1412W"}, {APIKeyExpired, "TH1413W"},
 	{PermissionDenied, "TH1501W"}, {CrossOrgDenied, "TH1502W"},
 	{SigningKeyAdded, "TH1601I"}, {SigningKeyRotated, "TH1602I"}, {SigningKeyRemoved, "TH1603I"}, {SigningKeyRevoked, "TH1604W"},

@@ -39,7 +39,8 @@ more than its owner's role does at the time of each use.`
 	rotate.Flags().Duration("grace", 24*time.Hour, "how long the old secret still works; 0s ends it at once")
 	revoke := p.userDo("revoke ID", "End an API key, and the keys that it made", "  tokenhouse api-key revoke key_01j… --org acme", p.revokeAPIKey)
 	revoke.Args = exactly("the id of the key")
-	return group("api-key", "Manage API keys", create, list, rotate, revoke, p.apiKeyUsageCommand())
+	return group("api-key", "Manage API keys", create, list, rotate, revoke, p.apiKeyUsageCommand(),
+		p.apiKeyScanCommand(), p.scannerRulesCommand())
 }
 
 type apiKeyView struct {

@@ -26,6 +26,7 @@ type memory struct {
 	keys    *coherent.Cache[string, *entry]
 	unknown *coherent.Cache[string, struct{}]
 	lookups *coherent.Cache[ident.APIKeyID, string]
+	imports *coherent.Cache[string, string] // lookup ids by those of imports
 }
 
 // entry is a key as it is stored, and what its owner was last found to leave of it.
@@ -43,6 +44,7 @@ func (s *Service) memory() *memory {
 		s.cached.keys = coherent.New[string, *entry](size, s.Fresh)
 		s.cached.unknown = coherent.New[string, struct{}](size, s.Fresh)
 		s.cached.lookups = coherent.New[ident.APIKeyID, string](size, s.Fresh)
+		s.cached.imports = coherent.New[string, string](size, s.Fresh)
 	})
 	return &s.cached
 }
@@ -67,11 +69,8 @@ func (s *Service) lookupFor(ctx context.Context, id string, a *attempt) (*entry,
 	return m.keys.Get(ctx, id, func(ctx context.Context, id string) (*entry, error) {
 		var found *entry
 		_, err := m.unknown.Get(ctx, id, func(ctx context.Context, id string) (struct{}, error) {
-			if !a.paid {
-				if wait := s.wrong.take(a.source, s.Throttle.orDefault(), a.now); wait > 0 {
-					return struct{}{}, errThrottled(wait)
-				}
-				a.paid = true
+			if err := s.pay(a); err != nil {
+				return struct{}{}, err
 			}
 			k, err := s.Store.APIKeyByLookup(ctx, id)
 			if errors.Is(err, fault.NotFound) {
@@ -94,6 +93,18 @@ func (s *Service) lookupFor(ctx context.Context, id string, a *attempt) (*entry,
 	})
 }
 
+// pay counts a question to the database as a wrong key, once for each attempt.
+func (s *Service) pay(a *attempt) error {
+	if a.paid {
+		return nil
+	}
+	if wait := s.wrong.take(a.source, s.Throttle.orDefault(), a.now); wait > 0 {
+		return errThrottled(wait)
+	}
+	a.paid = true
+	return nil
+}
+
 // effective is what the key allows while its owner may do owner: concrete
 // permissions, no more than either. It is computed once for each answer of Owners.
 func (e *entry) effective(owner scope.Set, all scope.Catalogue) scope.Set {
@@ -112,6 +123,7 @@ func (s *Service) Hear(cs []changes.Change) {
 		if c.Kind == changes.APIKey {
 			m.keys.Purge(c.Key)
 			m.unknown.Purge(c.Key)
+			m.hearImport(c.Key)
 		}
 	}
 }
@@ -121,6 +133,7 @@ func (s *Service) Forget() {
 	m := s.memory()
 	m.keys.PurgeAll()
 	m.unknown.PurgeAll()
+	m.imports.PurgeAll()
 }
 
 var _ changes.Subscriber = (*Service)(nil)

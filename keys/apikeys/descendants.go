@@ -91,8 +91,12 @@ func noteEnd(tx Tx, k Key, e audit.Event) error {
 
 // revoker is who ends a key.
 func revoker(caller ident.Caller) string {
-	if caller.Kind == ident.Operator {
+	switch caller.Kind {
+	case ident.Operator:
 		return string(ident.Operator)
+	case ident.Anonymous:
+		return leakReporter
+	default:
+		return caller.ID()
 	}
-	return caller.ID()
 }

@@ -84,6 +84,7 @@ type gate struct {
 	apikeys.Store
 	shut  atomic.Bool
 	calls atomic.Int64
+	imports atomic.Int64 // questions for imports
 	leases
 }
 
@@ -123,6 +124,14 @@ func (g *gate) APIKeyByLookup(ctx context.Context, lookup string) (apikeys.Key, 
 		return apikeys.Key{}, err
 	}
 	return g.Store.APIKeyByLookup(ctx, lookup)
+}
+
+func (g *gate) ImportedAPIKey(ctx context.Context, lookups []string) (string, error) {
+	g.imports.Add(1)
+	if err := g.pass(); err != nil {
+		return "", err
+	}
+	return g.Store.ImportedAPIKey(ctx, lookups)
 }
 
 func (g *gate) InTx(ctx context.Context, fn func(apikeys.Tx) error) error {

@@ -2,6 +2,7 @@ package apikeys
 
 import (
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"io"
 
@@ -96,4 +97,10 @@ func mint(random io.Reader, prefix, lookup string) (secret.Plain, error) {
 func last4(p secret.Plain) string {
 	s := p.Reveal()
 	return s[len(s)-4:]
+}
+
+// Pattern is a regular expression, in the syntax that RE2 and PCRE share, whose
+// first group is a credential of that prefix. It cannot check the checksum.
+func Pattern(prefix string) string {
+	return fmt.Sprintf("(%s_[0-9A-Za-z]{%d})(?:[^0-9A-Za-z]|$)", prefix, bodySize)
 }

@@ -29,6 +29,9 @@ const (
 	RotationDue Status = "rotation_due" // usable, but its secret is older than it should be
 	Expired     Status = "expired"
 	Revoked     Status = "revoked"
+	// Quarantined is a key that was reported as leaked: it is refused until its
+	// owner releases or rotates it.
+	Quarantined Status = "quarantined"
 )
 
 // Key is an API key without its secret.
@@ -53,7 +56,8 @@ type Key struct {
 // Revocation is the end of a key before its time.
 type Revocation struct {
 	RevokedAt time.Time // zero: not revoked
-	RevokedBy string    // the id of the user or key, or "operator"
+	RevokedBy string    // the id of the user or key, "operator", or "leak-report"
+	HeldAt    time.Time // when the key was quarantined; zero: it is not
 }
 
 // Creator is who made a key: a person, another key, or, where both are empty,
@@ -98,6 +102,8 @@ func (k Key) statusAt(now time.Time, rotateAfter time.Duration) Status {
 		return Revoked
 	case !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt):
 		return Expired
+	case !k.HeldAt.IsZero():
+		return Quarantined
 	case len(k.Secrets) > 0 && now.Sub(k.Secrets[0].CreatedAt) > rotateAfter:
 		return RotationDue
 	default:

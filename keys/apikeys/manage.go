@@ -87,6 +87,8 @@ func (s *Service) Rotate(ctx context.Context, caller ident.Caller, id ident.APIK
 		if k, err = tx.LockAPIKey(caller.Tenant(), id); err != nil {
 			return err
 		}
+		held := !k.HeldAt.IsZero()
+		k.HeldAt = time.Time{}
 		if refusal(&k, &fresh, now) != "" {
 			return fault.New(fault.Conflict, "A key that is revoked or expired cannot be rotated.")
 		}
@@ -94,7 +96,12 @@ func (s *Service) Rotate(ctx context.Context, caller ident.Caller, id ident.APIK
 			return fault.New(fault.Conflict, "The key was rotated by somebody else just now.")
 		}
 		old := k.Secrets[0]
-		old.ValidUntil = now.Add(grace)
+		if old.ValidUntil = now.Add(grace); held { // that one is known to somebody
+			old.ValidUntil = now
+			if err := tx.UpdateAPIKey(k); err != nil {
+				return err
+			}
+		}
 		k.Secrets = []Secret{fresh, old}
 		if err := tx.PutAPIKeySecrets(k.ID, k.Secrets); err != nil {
 			return err

@@ -58,6 +58,8 @@ type Settings struct {
 	UsageRetention time.Duration
 	LimitFailure   LimitFailure // FailClosed where empty
 	Throttle       Throttle
+	Leaked         LeakResponse // RevokeLeaked where empty
+	RefuseImported bool         // refuse the credentials that another system made
 }
 
 // Service is everything that is done with API keys. Set the fields, subscribe
@@ -76,10 +78,16 @@ type Service struct {
 	// "owner_inactive", "network", "rate_limited", "throttled" or "unavailable".
 	// It must be quick.
 	Observe func(result string)
+	// ObserveLeak, where set, is told what became of each key that was reported as
+	// leaked: "revoked", "quarantined", or "ignored".
+	ObserveLeak func(result string)
 
 	cached   memory
 	uses     usage
 	limits   limiter
-	wrong    sieve
 	flushing sync.Mutex
+	sieves
 }
+
+// sieves bound what one source may do without a good key.
+type sieves struct{ wrong, reports sieve }

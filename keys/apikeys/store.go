@@ -28,6 +28,7 @@ type Store interface {
 	NoticeStore
 	AllowanceStore
 	UsageStore
+	ImportStore
 	// InTx runs fn in a transaction. fn may run twice.
 	InTx(ctx context.Context, fn func(Tx) error) error
 }
@@ -49,6 +50,10 @@ type Tx interface {
 	// PutAPIKeySecrets makes these the only secrets of the key. Of one that is
 	// stored already only ValidUntil changes.
 	PutAPIKeySecrets(id ident.APIKeyID, secrets []Secret) error
+	// InsertAPIKeyImport stores that the key is found under the lookup id of an
+	// import, for ever. It is fault.Conflict where another key is; the
+	// transaction is then of no further use.
+	InsertAPIKeyImport(lookup string, id ident.APIKeyID) error
 	Bookkeeping
 }
 

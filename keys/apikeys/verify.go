@@ -21,6 +21,7 @@ const (
 	resultUnknown       = "unknown"        // no key has the lookup id
 	resultMismatch      = "mismatch"       // the key has another secret
 	resultRevoked       = "revoked"        //
+	resultHeld          = "quarantined"    //
 	resultExpired       = "expired"        //
 	resultSuperseded    = "superseded"     // an old secret after its grace
 	resultOwnerInactive = "owner_inactive" // the owner, the organisation or the membership
@@ -172,12 +173,15 @@ func (s *Service) judge(ctx context.Context, a *attempt) (verdict, error) {
 }
 
 func (s *Service) examine(ctx context.Context, a *attempt) (verdict, error) {
-	lookup, ok := parse(a.credential)
-	if !ok {
+	lookup, err := s.locate(ctx, a)
+	if errors.Is(err, errMalformed) {
 		s.spend()
 		return verdict{result: resultMalformed}, nil
 	}
-	e, err := s.lookupFor(ctx, lookup, a)
+	var e *entry
+	if err == nil {
+		e, err = s.lookupFor(ctx, lookup, a)
+	}
 	if errors.Is(err, errUnknown) {
 		s.spend()
 		return verdict{result: resultUnknown}, nil
@@ -215,6 +219,8 @@ func refusal(k *Key, sec *Secret, now time.Time) string {
 	switch {
 	case !k.RevokedAt.IsZero():
 		return resultRevoked
+	case !k.HeldAt.IsZero():
+		return resultHeld
 	case !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt):
 		return resultExpired
 	case !sec.ValidUntil.IsZero() && !now.Before(sec.ValidUntil):
@@ -229,6 +235,7 @@ func refusal(k *Key, sec *Secret, now time.Time) string {
 func (s *Service) match(k *Key, presented string) *Secret {
 	var found *Secret
 	var digest []byte
+	text := digested(presented)
 	for i := range k.Secrets {
 		sec := &k.Secrets[i]
 		if i == 0 || sec.Pepper != k.Secrets[i-1].Pepper {
@@ -237,7 +244,7 @@ func (s *Service) match(k *Key, presented string) *Secret {
 				digest = nil
 				continue
 			}
-			digest = secret.MAC(pepper, presented)
+			digest = secret.MAC(pepper, text)
 		}
 		if digest != nil && secret.Equal(digest, sec.Digest) {
 			found = sec

@@ -37,6 +37,7 @@ type apiKeySpan struct {
 	Created   int64 `gorm:"column:created_at"`
 	Expires   int64 `gorm:"column:expires_at"`
 	Revoked   int64 `gorm:"column:revoked_at"`
+	Held      int64 `gorm:"column:held_at"`
 	RevokedBy string
 }
 
@@ -65,7 +66,7 @@ func apiKeyRowOf(k apikeys.Key) apiKeyRow {
 	r := apiKeyRow{
 		ID: string(k.ID), Lookup: k.Lookup, Prefix: k.Prefix, Name: k.Name, Org: string(k.Org), Owner: string(k.Owner),
 		ByUser: string(k.CreatedBy.User), ByKey: string(k.CreatedBy.Key), Used: apiKeyUseOf(k.LastUsed),
-		Span: apiKeySpan{Created: micros(k.CreatedAt), Expires: micros(k.ExpiresAt), Revoked: micros(k.RevokedAt), RevokedBy: k.RevokedBy},
+		Span: apiKeySpan{Created: micros(k.CreatedAt), Expires: micros(k.ExpiresAt), Revoked: micros(k.RevokedAt), RevokedBy: k.RevokedBy, Held: micros(k.HeldAt)},
 	}
 	names := make([]string, len(k.Permissions))
 	for i, p := range k.Permissions {
@@ -83,7 +84,7 @@ func (r apiKeyRow) domain() (apikeys.Key, error) {
 		ID: ident.APIKeyID(r.ID), Lookup: r.Lookup, Prefix: r.Prefix, Name: r.Name, Org: ident.OrgID(r.Org), Owner: ident.UserID(r.Owner),
 		CreatedBy: apikeys.Creator{User: ident.UserID(r.ByUser), Key: ident.APIKeyID(r.ByKey)},
 		CreatedAt: timeOf(r.Span.Created), ExpiresAt: timeOf(r.Span.Expires),
-		Revocation: apikeys.Revocation{RevokedAt: timeOf(r.Span.Revoked), RevokedBy: r.Span.RevokedBy},
+		Revocation: apikeys.Revocation{RevokedAt: timeOf(r.Span.Revoked), RevokedBy: r.Span.RevokedBy, HeldAt: timeOf(r.Span.Held)},
 	}
 	for w := range strings.FieldsSeq(r.Permissions) {
 		k.Permissions = append(k.Permissions, scope.Permission(w))
@@ -187,7 +188,7 @@ func (t *tx) UpdateAPIKey(k apikeys.Key) error {
 	rules := apiKeyRulesOf(k.Rules)
 	return unavailable(t.g.Model(&apiKeyRow{}).Where("id = ?", string(k.ID)).Updates(map[string]any{
 		"networks": rules.Networks, "limits": rules.Limits, "quota": rules.Quota,
-		"name": k.Name, "revoked_at": micros(k.RevokedAt), "revoked_by": k.RevokedBy,
+		"name": k.Name, "revoked_at": micros(k.RevokedAt), "revoked_by": k.RevokedBy, "held_at": micros(k.HeldAt),
 	}).Error)
 }
 

@@ -24,7 +24,7 @@ func apiKeyOf(org ident.OrgID, lookup string, at time.Time) apikeys.Key {
 	return apikeys.Key{
 		ID: ident.NewAPIKeyID(at, rand.Reader), Lookup: lookup, Prefix: "kw_live", Name: "o'neil's", Org: org, Owner: "user_1",
 		CreatedBy: apikeys.Creator{User: "user_1"}, Permissions: []scope.Permission{"metrics:read", "agents:*"},
-		CreatedAt: at, ExpiresAt: at.Add(time.Hour), Revocation: apikeys.Revocation{RevokedAt: at.Add(time.Minute), RevokedBy: "user_2"},
+		CreatedAt: at, ExpiresAt: at.Add(time.Hour), Revocation: apikeys.Revocation{RevokedAt: at.Add(time.Minute), RevokedBy: "user_2", HeldAt: at.Add(time.Second)},
 		LastUsed: apikeys.Use{At: at.Add(time.Second), IP: netip.MustParseAddr("2001:db8::1"), UserAgent: "curl/8"},
 		Secrets: []apikeys.Secret{
 			{Generation: 2, Digest: []byte{0, 2}, Pepper: 1, Last4: "wxyz", CreatedAt: at, LastUsed: apikeys.Use{At: at.Add(time.Second), IP: netip.MustParseAddr("192.0.2.1")}},
@@ -36,7 +36,7 @@ func apiKeyOf(org ident.OrgID, lookup string, at time.Time) apikeys.Key {
 // usableKey is a key with one secret that never ends.
 func usableKey(org ident.OrgID, lookup string, at time.Time) apikeys.Key {
 	k := apiKeyOf(org, lookup, at)
-	k.ExpiresAt, k.RevokedAt, k.RevokedBy, k.LastUsed = time.Time{}, time.Time{}, "", apikeys.Use{}
+	k.ExpiresAt, k.Revocation, k.LastUsed = time.Time{}, apikeys.Revocation{}, apikeys.Use{}
 	k.Secrets = []apikeys.Secret{{Generation: 1, Digest: []byte{1}, Pepper: 1, Last4: "abcd", CreatedAt: at}}
 	return k
 }

@@ -32,6 +32,7 @@ var suites = []struct {
 	{"API keys: pages", apiKeyPages},
 	{"API keys: writing", apiKeyWriting},
 	{"API keys: usage", apiKeyUsage},
+	{"API keys: imports", apiKeyImports},
 	{"API keys: due for rotation", apiKeysDue},
 	{"clients: reading", clientReading},
 	{"clients: of disabled organisations", clientOfDisabled},
