@@ -31,6 +31,7 @@ const (
 	RefreshRefused       Name = "refresh.refused" // expired, stale, revoked
 	RefreshReused        Name = "refresh.reuse_detected"
 	TokenRevoked         Name = "token.revoked"
+	TokenExchanged       Name = "token.exchanged" // routine: first per hour
 	APIKeyCreated        Name = "api_key.created"
 	APIKeyUpdated        Name = "api_key.updated"
 	APIKeyRotated        Name = "api_key.rotated"
@@ -91,6 +92,7 @@ var catalogue = []entry{
 	{ServiceCreated, "TH1231I"}, {ServiceUpdated, "TH1232I"}, {ServiceRoleSet, "TH1233I"},
 	{ServiceDisabled, "TH1234I"}, {ServiceEnabled, "TH1235I"}, {ServiceDeleted, "TH1236I"},
 	{SessionRefreshed, "TH1301I"}, {SessionRevoked, "TH1302I"}, {RefreshRefused, "TH1303W"}, {RefreshReused, "TH1304E"}, {TokenRevoked, "TH1305I"},
+	{TokenExchanged, "TH1306I"},
 	{APIKeyCreated, "TH1401I"}, {APIKeyUpdated, "TH1402I"}, {APIKeyRotated, "TH1403I"}, {APIKeyRevoked, "TH1404I"},
 	{APIKeyUsed, "TH1405I"}, {APIKeyRefused, "TH1406W"}, {APIKeyDue, "TH1407W"},
 	{APIKeyLeaked, "TH1408W"}, {APIKeyQuarantined, "TH1409W"}, {APIKeyReleased, "TH1410I"},

@@ -30,12 +30,12 @@ var (
 	loginMethods        = closed{"password", "reauthentication"}
 	loginResults        = closed{"success", "failure", "refused"}
 	lockoutScopes       = closed{"device", "pair", "pool", "source"}
-	grants              = closed{"password", "refresh_token", "client_credentials", "authorization_code"}
+	grants              = closed{"password", "refresh_token", "client_credentials", "authorization_code", "urn:ietf:params:oauth:grant-type:token-exchange"}
 	tokenKinds          = closed{"access_token", "refresh_token"}
 	credentials         = closed{"access_token", "api_key"}
 	verifications       = closed{"ok", "invalid", "expired", "missing_org", "revoked", "unavailable"}
 	refreshResults      = closed{"rotated", "replayed", "roaming", "contested", "adopted", "stale", "reuse_detected", "expired", "idle", "revoked", "malformed"}
-	apiKeyResults       = closed{"ok", "malformed", "unknown", "mismatch", "superseded", "revoked", "quarantined", "expired", "owner_inactive", "unavailable"}
+	apiKeyResults       = closed{"ok", "malformed", "unknown", "mismatch", "superseded", "revoked", "quarantined", "expired", "owner_inactive", "network", "rate_limited", "throttled", "unavailable"}
 	leakResults         = closed{"revoked", "quarantined", "ignored"}
 	logoutResults       = closed{"delivered", "retried", "refused", "given_up"}
 	outcomes            = closed{string(audit.Success), string(audit.Failure), string(audit.Denied)}

@@ -8,7 +8,8 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/scope"
 )
 
-// The clients that are part of tokenhouse: one for each of its login dialects.
+// The clients that are part of tokenhouse: one for each of its login dialects,
+// and one for API keys.
 const (
 	// SessionClientID names the client behind POST /auth/login.
 	SessionClientID ident.ClientID = "cli_session"
@@ -17,11 +18,14 @@ const (
 	// BrowserClientID names the client that our own pages are: its families are
 	// the sessions of browsers, in which people allow other clients something.
 	BrowserClientID ident.ClientID = "cli_browser"
+	// APIKeyClientID names the client of tokens that an API key was exchanged for
+	// where no registered client asked.
+	APIKeyClientID ident.ClientID = "cli_api_key"
 )
 
 // FirstParty reports whether a client is part of tokenhouse.
 func FirstParty(id ident.ClientID) bool {
-	return id == SessionClientID || id == APIClientID || id == BrowserClientID
+	return id == SessionClientID || id == APIClientID || id == BrowserClientID || id == APIKeyClientID
 }
 
 // Client is an application that may ask for tokens.

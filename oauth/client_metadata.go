@@ -20,7 +20,7 @@ const (
 
 // registrable are the grant types that a client may be registered for. Those
 // that only tokenhouse itself uses are not among them.
-var registrable = []string{GrantAuthorizationCode, GrantRefreshToken, GrantClientCredentials}
+var registrable = []string{GrantAuthorizationCode, GrantRefreshToken, GrantClientCredentials, GrantTokenExchange}
 
 // identityScopes are the scopes that are no permissions (OpenID Connect Core
 // 1.0 §5.4 and §11).

@@ -16,7 +16,7 @@ import (
 const maxClientUses = 4096
 
 // ClientUsage keeps what clients did until it is flushed to the audit log, so
-// that a token costs no write: the first token of each client in an hour, and
+// that a token costs no write: the first token of each client or API key in an hour, and
 // the refusals of each client and network in a minute, counted. It is ready to
 // use once its fields are set; a nil one keeps nothing.
 type ClientUsage struct {
@@ -25,18 +25,18 @@ type ClientUsage struct {
 
 	mu    sync.Mutex
 	hour  int64
-	told  map[ident.ClientID]struct{} // had their event of the hour
+	told  map[string]struct{} // the principals that had their event of the hour
 	kept  map[clientUse]*usageEvent
 	order []clientUse
 }
 
 // clientUse names one event to be.
 type clientUse struct {
-	name   audit.Name
-	client ident.ClientID
-	reason string
-	source netip.Prefix
-	minute int64 // unix seconds of its start; 0 for the routine event
+	name      audit.Name
+	principal string
+	reason    string
+	source    netip.Prefix
+	minute    int64 // unix seconds of its start; 0 for the routine event
 }
 
 type usageEvent struct {
@@ -49,21 +49,37 @@ func (u *ClientUsage) issued(c Client, origin ident.Origin) {
 	if u == nil {
 		return
 	}
-	now := u.Now()
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if hour := now.Unix() / 3600; u.told == nil || hour != u.hour || len(u.told) >= maxClientUses {
-		u.hour, u.told = hour, map[ident.ClientID]struct{}{}
-	}
-	if _, had := u.told[c.ID]; had {
-		return
-	}
-	u.told[c.ID] = struct{}{}
-	u.keep(clientUse{name: audit.ClientTokenIssued, client: c.ID, minute: u.hour}, audit.Event{
-		Time: now, Name: audit.ClientTokenIssued, Outcome: audit.Success, Origin: origin, Org: c.Org,
+	u.routine(string(c.ID), audit.Event{
+		Time: u.Now(), Name: audit.ClientTokenIssued, Outcome: audit.Success, Origin: origin, Org: c.Org,
 		Actor:   audit.Actor{Type: string(ident.ServiceClient), ID: string(c.ID), Org: c.Org, Via: GrantClientCredentials},
 		Targets: []audit.Target{{Type: "client", ID: string(c.ID)}},
 	})
+}
+
+// exchanged notes that the client got a token for an API key.
+func (u *ClientUsage) exchanged(c Client, key ident.Caller) {
+	if u == nil {
+		return
+	}
+	e := audit.By(key, u.Now(), audit.TokenExchanged, audit.Target{Type: "api_key", ID: string(key.Key)})
+	if c.Registered != nil {
+		e.Targets = append(e.Targets, audit.Target{Type: "client", ID: string(c.ID), Name: c.Registered.Name})
+	}
+	u.routine(string(key.Key)+" "+string(c.ID), e)
+}
+
+// routine keeps the event where it is the first of the principal's in this hour.
+func (u *ClientUsage) routine(principal string, e audit.Event) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if hour := e.Time.Unix() / 3600; u.told == nil || hour != u.hour || len(u.told) >= maxClientUses {
+		u.hour, u.told = hour, map[string]struct{}{}
+	}
+	if _, had := u.told[principal]; had {
+		return
+	}
+	u.told[principal] = struct{}{}
+	u.keep(clientUse{name: e.Name, principal: principal, minute: u.hour}, e)
 }
 
 // refused notes that a request did not prove to come from r, which is zero where
@@ -82,7 +98,7 @@ func (u *ClientUsage) refused(r Registered, reason string, origin ident.Origin) 
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.keep(clientUse{audit.ClientRefused, r.ID, reason, networkOf(origin.IP), now.Truncate(time.Minute).Unix()}, e)
+	u.keep(clientUse{audit.ClientRefused, string(r.ID), reason, networkOf(origin.IP), now.Truncate(time.Minute).Unix()}, e)
 }
 
 // networkOf is the network that one subscriber usually has.

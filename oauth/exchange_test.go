@@ -35,7 +35,7 @@ func TestGrantsAreForTheClientsThatMayUseThem(t *testing.T) {
 			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
 		}
 	}
-	if got := oauth.GrantTypes(); !slices.Equal(got, []string{oauth.GrantRefreshToken, oauth.GrantClientCredentials, oauth.GrantAuthorizationCode}) {
+	if got := oauth.GrantTypes(); !slices.Equal(got, []string{oauth.GrantRefreshToken, oauth.GrantClientCredentials, oauth.GrantAuthorizationCode, oauth.GrantTokenExchange}) {
 		t.Errorf("discovery would show %v", got)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/internal/secret"
+	"github.com/tokenhouse/tokenhouse/keys/apikeys"
 	"github.com/tokenhouse/tokenhouse/tokens"
 )
 
@@ -19,6 +20,7 @@ var grants = []grant{
 	refreshToken,
 	clientCredentials,
 	authorizationCode,
+	tokenExchange,
 }
 
 // A grant proves who the tokens are for. It never mints: Exchange does, after
@@ -54,8 +56,10 @@ type earned struct {
 	authorization *Authorization
 	first         bool // the tokens answer the authorization request itself
 	// standing says what the client itself may do, where no user stands behind
-	// the token; user and session are empty then.
+	// the token; user and session are empty then. Where key is set: what it may do.
 	standing func(context.Context) (accounts.Standing, error)
+	// key is the API key that is exchanged; nil where none is.
+	key *apikeys.Exchangeable
 
 	// record makes what was earned lasting, once everything else has succeeded
 	// and the access token is made, and returns it with what only then is known.

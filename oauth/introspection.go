@@ -22,6 +22,12 @@ type TokenVerifier interface {
 	Issued(ctx context.Context, token string) (verify.Claims, error)
 }
 
+// APIKeyHolders judge tokens that an API key was exchanged for: apikeys.Service.
+type APIKeyHolders interface {
+	// Holder returns what the key may do now; fault.InvalidAPIKey where nothing.
+	Holder(ctx context.Context, org ident.OrgID, id ident.APIKeyID) (ident.Caller, error)
+}
+
 // Inspector answers what a token is worth (RFC 7662), tells clients about users
 // (OpenID Connect Core 1.0 §5.3), and revokes tokens (RFC 7009). Every field is
 // required.
@@ -31,6 +37,7 @@ type Inspector struct {
 	Directory *accounts.Directory
 	Clients   ClientSource
 	Subjects  *Subjects
+	Keys      APIKeyHolders
 	Signer    AlgorithmSigner
 	Issuer    string
 	Now       func() time.Time
@@ -53,7 +60,13 @@ type Introspection struct {
 	Org         ident.OrgID
 	Permissions []string
 	Session     ident.SessionID
-	Login       IntrospectedLogin
+	Bound
+}
+
+// Bound is what else a token stands and falls with.
+type Bound struct {
+	Key   ident.APIKeyID // the API key it was exchanged for; mostly empty
+	Login IntrospectedLogin
 }
 
 // IntrospectedLogin is the login behind a token; zero where a client has it of
@@ -105,7 +118,7 @@ func (i *Inspector) refreshToken(ctx context.Context, c Registered, token string
 	}
 	return Introspection{
 		Active: true, Scope: scopes.String(), Client: f.Client, ExpiresAt: in.ExpiresAt, IssuedAt: f.Seen.At, Subject: string(f.User),
-		Issuer: i.Issuer, Org: f.Org, Permissions: permissions.Strings(), Session: f.ID, Login: loginOf(f, standing),
+		Issuer: i.Issuer, Org: f.Org, Permissions: permissions.Strings(), Session: f.ID, Bound: Bound{Login: loginOf(f, standing)},
 	}, nil
 }
 
@@ -139,8 +152,11 @@ func (i *Inspector) accessToken(ctx context.Context, c Registered, token string)
 	if err != nil {
 		return Introspection{}, err
 	}
-	if !owns(c, t) {
+	if !owns(c, t) && !serves(c, t) {
 		return Introspection{}, nil
+	}
+	if t.Bound.KeyID != "" {
+		return i.exchangedKey(ctx, t)
 	}
 	var login IntrospectedLogin
 	if t.Subject != t.ClientID { // else the subject is the caller, who is active
@@ -154,7 +170,30 @@ func (i *Inspector) accessToken(ctx context.Context, c Registered, token string)
 	}
 	return Introspection{
 		Active: true, Scope: t.Scope, Client: c.ID, TokenType: "Bearer", ExpiresAt: t.ExpiresAt, IssuedAt: t.IssuedAt, NotBefore: t.NotBefore,
-		Subject: t.Subject, Audience: t.Audience, Issuer: t.Issuer, ID: t.ID, Org: ident.OrgID(t.OrgID), Permissions: t.Permissions, Session: ident.SessionID(t.SessionID), Login: login,
+		Subject: t.Subject, Audience: t.Audience, Issuer: t.Issuer, ID: t.ID, Org: ident.OrgID(t.OrgID), Permissions: t.Permissions, Session: ident.SessionID(t.SessionID), Bound: Bound{Login: login},
+	}, nil
+}
+
+// exchangedKey is the answer about a token that an API key was exchanged for: of
+// what it says, as much as the key may do now.
+func (i *Inspector) exchangedKey(ctx context.Context, t verify.Claims) (Introspection, error) {
+	org, key := ident.OrgID(t.OrgID), ident.APIKeyID(t.Bound.KeyID)
+	holder, err := i.Keys.Holder(ctx, org, key)
+	switch {
+	case errors.Is(err, fault.InvalidAPIKey), err == nil && string(holder.User) != t.Subject:
+		return Introspection{}, nil
+	case err != nil:
+		return Introspection{}, err
+	}
+	var left Scopes
+	for _, p := range t.Permissions {
+		if holder.May(scope.Permission(p)) {
+			left = append(left, p)
+		}
+	}
+	return Introspection{
+		Active: true, Scope: left.String(), Client: ident.ClientID(t.ClientID), TokenType: "Bearer", ExpiresAt: t.ExpiresAt, IssuedAt: t.IssuedAt, NotBefore: t.NotBefore,
+		Subject: t.Subject, Audience: t.Audience, Issuer: t.Issuer, ID: t.ID, Org: org, Permissions: left, Bound: Bound{Key: key},
 	}, nil
 }
 
@@ -199,6 +238,13 @@ func judged(t verify.Claims, err error) (verify.Claims, error) {
 // owns reports whether the token was issued to the client.
 func owns(c Registered, t verify.Claims) bool {
 	return t.ClientID == string(c.ID) && c.actsIn(ident.OrgID(t.OrgID))
+}
+
+// serves reports whether the client may be asked something with a token that an
+// API key of its organisation was exchanged for, by no client: such tokens are
+// issued to nobody, and resource servers of the organisation may ask about them.
+func serves(c Registered, t verify.Claims) bool {
+	return t.ClientID == string(APIKeyClientID) && t.Bound.KeyID != "" && c.Org == ident.OrgID(t.OrgID)
 }
 
 // actsIn reports whether tokens of the client may be of that organisation.

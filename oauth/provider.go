@@ -90,6 +90,7 @@ type Provider struct {
 	Codes     CodeReader
 	Minter    *tokens.Minter
 	IDs       *IDTokens
+	Keys      APIKeyExchanger
 	Now       func() time.Time
 	Random    io.Reader
 	// Observe, where set, is told of every token given out: by which grant, and
@@ -111,7 +112,8 @@ type Provider struct {
 //     event, once an hour for each session), and the standing;
 //   - a code: 1 read, the standing, and 7 statements in the commit that is the
 //     session;
-//   - a client's own token: nothing, once the client is in memory.
+//   - a client's own token: nothing, once the client is in memory;
+//   - a token for an API key: the key and the standing.
 func (p *Provider) Exchange(ctx context.Context, typ string, c Client, r Request) (Response, error) {
 	g, err := grantFor(typ, c)
 	if err != nil {
@@ -142,16 +144,18 @@ func (p *Provider) exchange(ctx context.Context, g grant, c Client, r Request) (
 		return Response{}, err
 	}
 	grant, err := p.Minter.Prepare(ctx, tokens.AccessGrant{ // before the standing is read: see tokens.Moment
-		User: e.subject(c), Org: e.org, Session: e.session, Client: c.ID, TTL: c.AccessTTL, Place: e.place,
+		User: e.subject(c), Org: e.org, Session: e.session, Client: c.ID, Key: e.keyID(), Place: e.place,
 	})
 	if err != nil {
 		return Response{}, e.drop(ctx, err)
 	}
+	var alive bool
+	grant.TTL, alive = e.life(c, grant.Moment)
 	standing, err := p.standing(ctx, e, c)
 	if err != nil {
 		return Response{}, e.drop(ctx, err)
 	}
-	if !standing.Active {
+	if !standing.Active || !alive {
 		return Response{}, e.refuse(ctx, standing.Reason)
 	}
 	carried, err := p.carry(e, c, r.Params, standing.Permissions)
@@ -192,7 +196,7 @@ func (p *Provider) identify(ctx context.Context, e earned, c Client, g IDGrant, 
 // subject is the sub of the token: the user, or the client where the token is
 // its own (RFC 9068 §2.2).
 func (e earned) subject(c Client) ident.UserID {
-	if e.standing != nil {
+	if e.standing != nil && e.key == nil {
 		return ident.UserID(c.ID)
 	}
 	return e.user

@@ -32,6 +32,9 @@ func (i *Inspector) revokeAccess(ctx context.Context, c Registered, token string
 		return err
 	}
 	by := ident.Caller{Kind: ident.ServiceClient, Org: c.Org, Client: c.ID, Session: ident.SessionID(t.SessionID), Origin: origin}
+	if c.ID == APIKeyClientID { // whoever bears the token
+		by = ident.Caller{Kind: ident.APIKey, Org: ident.OrgID(t.OrgID), User: ident.UserID(t.Subject), Key: ident.APIKeyID(t.Bound.KeyID), Token: ident.TokenID(t.ID), Origin: origin}
+	}
 	at := i.Sessions.PlaceOf(i.Issuer, tokens.StatusReference{Index: t.Bound.Status.Index, URI: t.Bound.Status.URI})
 	return i.Sessions.RevokeAccess(ctx, by, ident.TokenID(t.ID), t.ExpiresAt, at)
 }

@@ -44,6 +44,7 @@ type authorizationMetadata struct {
 type tokenEndpointMetadata struct {
 	Token            string   `json:"token_endpoint"`
 	GrantTypes       []string `json:"grant_types_supported"`
+	SubjectTokens    []string `json:"subject_token_types_supported"` // ours: what may be exchanged (RFC 8693)
 	TokenAuthMethods []string `json:"token_endpoint_auth_methods_supported"`
 	TokenAuthAlgs    []string `json:"token_endpoint_auth_signing_alg_values_supported"`
 }
@@ -106,7 +107,7 @@ func (s *Server) metadata() metadata {
 			Displays: []string{"page"}, IssInResponses: true,
 		},
 		tokenEndpointMetadata: tokenEndpointMetadata{
-			Token: at("/oauth2/token"), GrantTypes: oauth.GrantTypes(), TokenAuthMethods: every, TokenAuthAlgs: proofs,
+			Token: at("/oauth2/token"), GrantTypes: oauth.GrantTypes(), SubjectTokens: oauth.SubjectTokenTypes(), TokenAuthMethods: every, TokenAuthAlgs: proofs,
 		},
 		tokenMetadata: tokenMetadata{
 			Introspection: at("/oauth2/introspect"), IntrospectionAuthMethods: confidential, IntrospectionAuthAlgs: proofs, IntrospectionAlgs: signs,

@@ -16,20 +16,26 @@ import (
 // introspection is the answer about a token (RFC 7662 §2.2). One that is not
 // active has active only.
 type introspection struct {
-	Active      bool            `json:"active"`
-	Scope       string          `json:"scope,omitempty"`
-	Client      ident.ClientID  `json:"client_id,omitempty"`
-	TokenType   string          `json:"token_type,omitempty"`
-	ExpiresAt   int64           `json:"exp,omitempty"`
-	IssuedAt    int64           `json:"iat,omitempty"`
-	NotBefore   int64           `json:"nbf,omitempty"`
-	Subject     string          `json:"sub,omitempty"`
-	Audience    audience        `json:"aud,omitempty"`
-	Issuer      string          `json:"iss,omitempty"`
-	ID          string          `json:"jti,omitempty"`
-	Org         ident.OrgID     `json:"org_id,omitempty"`
-	Permissions []string        `json:"permissions,omitempty"`
-	Session     ident.SessionID `json:"sid,omitempty"`
+	Active      bool           `json:"active"`
+	Scope       string         `json:"scope,omitempty"`
+	Client      ident.ClientID `json:"client_id,omitempty"`
+	TokenType   string         `json:"token_type,omitempty"`
+	ExpiresAt   int64          `json:"exp,omitempty"`
+	IssuedAt    int64          `json:"iat,omitempty"`
+	NotBefore   int64          `json:"nbf,omitempty"`
+	Subject     string         `json:"sub,omitempty"`
+	Audience    audience       `json:"aud,omitempty"`
+	Issuer      string         `json:"iss,omitempty"`
+	ID          string         `json:"jti,omitempty"`
+	Org         ident.OrgID    `json:"org_id,omitempty"`
+	Permissions []string       `json:"permissions,omitempty"`
+	introspectedBinding
+}
+
+// introspectedBinding is what the token stands and falls with.
+type introspectedBinding struct {
+	Session ident.SessionID `json:"sid,omitempty"`
+	Key     ident.APIKeyID  `json:"key_id,omitempty"`
 	introspectedLogin
 }
 
@@ -118,8 +124,9 @@ func introspectionOf(i oauth.Introspection) introspection {
 	}
 	out := introspection{
 		Active: true, Scope: i.Scope, Client: i.Client, TokenType: i.TokenType, ExpiresAt: i.ExpiresAt.Unix(), IssuedAt: i.IssuedAt.Unix(),
-		Subject: i.Subject, Audience: i.Audience, Issuer: i.Issuer, ID: i.ID, Org: i.Org, Permissions: i.Permissions, Session: i.Session,
+		Subject: i.Subject, Audience: i.Audience, Issuer: i.Issuer, ID: i.ID, Org: i.Org, Permissions: i.Permissions,
 	}
+	out.Session, out.Key = i.Session, i.Key
 	out.introspectedLogin = introspectedLogin{i.Login.Username, i.Login.Time, i.Login.ACR, i.Login.Methods}
 	if !i.NotBefore.IsZero() {
 		out.NotBefore = i.NotBefore.Unix()

@@ -55,7 +55,8 @@ func (s *Server) protect(next http.Handler) http.Handler {
 			}
 			w.Header().Set("Strict-Transport-Security", hsts)
 		}
-		if !canonical(r) {
+		asked := aboutAnother(r)
+		if !canonical(asked) {
 			s.fail(w, r, fault.NotFound)
 			return
 		}
@@ -63,7 +64,7 @@ func (s *Server) protect(next http.Handler) http.Handler {
 			s.fail(w, r, err)
 			return
 		}
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(w, asked)
 	})
 }
 

@@ -3,6 +3,9 @@ package server
 import (
 	"context"
 	"net/http"
+	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
@@ -12,9 +15,39 @@ import (
 // maxRequired is how many permissions one question may name.
 const maxRequired = 32
 
+// verifyPath is where reverse proxies ask. Below it, the next segment may name
+// permissions, and what follows is the path of the request that is asked about.
+const verifyPath = "/api/v1/auth/verify"
+
+// anyPermission stands in the path for no permission at all.
+const anyPermission = "any"
+
+// aboutAnother returns the question of a reverse proxy as the route has it. Some
+// proxies (Envoy ext_authz) ask with the method of the request that they ask
+// about, and append its path and its query to ours: neither is part of the
+// question. What is asked about is judged as the method that came; see protect.
+func aboutAnother(r *http.Request) *http.Request {
+	rest, ok := strings.CutPrefix(r.URL.EscapedPath(), verifyPath)
+	if !ok || rest != "" && rest[0] != '/' || !slices.Contains(forwardedMethods, r.Method) {
+		return r
+	}
+	asked := *r
+	asked.Method, asked.Body, asked.ContentLength = http.MethodGet, http.NoBody, 0
+	permissions, _, appended := strings.Cut(strings.TrimPrefix(rest, "/"), "/")
+	if appended && permissions != "" {
+		asked.URL = &url.URL{Path: verifyPath + "/" + permissions}
+	}
+	return &asked
+}
+
+// forwardedMethods are the methods with which a proxy may ask.
+var forwardedMethods = []string{
+	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions,
+}
+
 // forwardRequest is the question of a reverse proxy (nginx auth_request,
-// Traefik forwardAuth, Caddy, Envoy): may the bearer of this credential do all
-// of this?
+// Traefik forwardAuth, Caddy, Envoy, HAProxy): may the bearer of this credential
+// do all of this?
 type forwardRequest struct{ required []scope.Permission }
 
 func (r *forwardRequest) read(i *input) error {
@@ -22,6 +55,10 @@ func (r *forwardRequest) read(i *input) error {
 	if err != nil {
 		return err
 	}
+	return r.require(i, names)
+}
+
+func (r *forwardRequest) require(i *input, names []string) error {
 	if len(names) > maxRequired {
 		return fault.Refuse("permission", "may be given at most 32 times")
 	}
@@ -38,6 +75,18 @@ func (r *forwardRequest) read(i *input) error {
 	return nil
 }
 
+// forwardPathRequest is the same question with the permissions in the path,
+// separated by commas.
+type forwardPathRequest struct{ forwardRequest }
+
+func (r *forwardPathRequest) read(i *input) error {
+	named := i.c.Param("permissions")
+	if named == anyPermission {
+		return r.require(i, nil)
+	}
+	return r.require(i, strings.Split(named, ","))
+}
+
 // judgeForwarded applies the forgery check to the request that the proxy asks
 // about: the question itself is a GET, whatever it is about.
 func (s *Server) judgeForwarded(r *http.Request) error {
@@ -49,6 +98,11 @@ func (s *Server) judgeForwarded(r *http.Request) error {
 		}
 	}
 	return nil
+}
+
+// verifyAbout serves GET /api/v1/auth/verify/:permissions.
+func (s *Server) verifyAbout(ctx context.Context, caller ident.Caller, req forwardPathRequest) (identity, error) {
+	return s.verify(ctx, caller, req.forwardRequest)
 }
 
 // verify serves GET /api/v1/auth/verify.

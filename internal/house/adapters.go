@@ -46,7 +46,7 @@ type revokedTokens struct{ sessions *tokens.Service }
 
 func (r revokedTokens) Revoked(ctx context.Context, c verify.Claims) (bool, error) {
 	err := r.sessions.Check(ctx, tokens.AccessID{
-		Token: ident.TokenID(c.ID), Session: ident.SessionID(c.SessionID), User: ident.UserID(c.Subject), IssuedAt: c.IssuedAt,
+		Token: ident.TokenID(c.ID), Session: ident.SessionID(c.SessionID), Key: ident.APIKeyID(c.Bound.KeyID), User: ident.UserID(c.Subject), IssuedAt: c.IssuedAt,
 	})
 	if errors.Is(err, fault.InvalidToken) {
 		return true, nil

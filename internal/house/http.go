@@ -41,7 +41,7 @@ func (h *House) buildServer(context.Context) error {
 	provider := &oauth.Provider{
 		Store: h.DB.Exchanges(), Logins: h.Logins, Sessions: h.Sessions, Directory: h.Directory, Minter: minter,
 		Clients: h.Clients, Now: h.env.Now, Random: h.env.Random, Observe: h.Metrics.TokenIssued, Usage: h.parts.clientUsage,
-		Codes: h.DB.Authorizations(), IDs: &oauth.IDTokens{Signer: h.Ring, Subjects: h.subjects(), Issuer: h.conf.Issuer},
+		Codes: h.DB.Authorizations(), Keys: h.APIKeys, IDs: &oauth.IDTokens{Signer: h.Ring, Subjects: h.subjects(), Issuer: h.conf.Issuer},
 	}
 	proofs := h.clientProofs()
 	s := &server.Server{
@@ -109,7 +109,7 @@ func (h *House) outbound() *outbound.Client {
 // inspector judges tokens for the clients they were issued to.
 func (h *House) inspector() *oauth.Inspector {
 	return &oauth.Inspector{
-		Tokens: h.verifier(), Sessions: h.Sessions, Directory: h.Directory, Clients: h.Clients, Subjects: h.subjects(), Signer: h.Ring,
+		Tokens: h.verifier(), Sessions: h.Sessions, Directory: h.Directory, Clients: h.Clients, Subjects: h.subjects(), Signer: h.Ring, Keys: h.APIKeys,
 		Issuer: h.conf.Issuer, Now: h.env.Now,
 	}
 }
