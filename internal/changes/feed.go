@@ -16,6 +16,10 @@ const (
 	// DefaultMaxSilence is how long the log may be out of reach before caches
 	// are no longer believed.
 	DefaultMaxSilence = 10 * time.Second
+
+	// pollTimeout bounds one look into the log: a connection whose other end fell
+	// silent is given up, so that the next look has another one.
+	pollTimeout = 3 * time.Second
 )
 
 // Subscriber hears changes. Hear must be quick and must not block on the database.
@@ -107,7 +111,10 @@ func (f *Feed) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if err := f.Poll(ctx); err != nil && ctx.Err() == nil {
+		poll, cancel := context.WithTimeout(ctx, pollTimeout)
+		err := f.Poll(poll)
+		cancel()
+		if err != nil && ctx.Err() == nil {
 			f.Logger.WarnContext(ctx, "change log is out of reach", "err", err)
 		}
 	}

@@ -33,6 +33,7 @@ func OpenPostgres(ctx context.Context, url string, opts Options) (*DB, error) {
 		cfg.MaxConns = 16
 	}
 	cfg.ConnConfig.ConnectTimeout = 5 * time.Second
+	cfg.PingTimeout = pingTimeout
 	setDefault(cfg.ConnConfig.RuntimeParams, "application_name", "tokenhouse")
 	setDefault(cfg.ConnConfig.RuntimeParams, "statement_timeout", "10000")
 	setDefault(cfg.ConnConfig.RuntimeParams, "lock_timeout", "5000")
@@ -126,6 +127,14 @@ func newListener(cfg *pgx.ConnConfig) *listener {
 	return l
 }
 
+// How a connection is found whose other end fell silent without closing it: one
+// that was idle is asked for a sign of life before it is used, and the one that
+// LISTENs now and then.
+const (
+	pingEvery   = 5 * time.Second
+	pingTimeout = time.Second
+)
+
 // listen returns when the connection fails. Nothing is lost meanwhile: the
 // follower polls the log itself.
 func (l *listener) listen(ctx context.Context, cfg *pgx.ConnConfig) {
@@ -138,7 +147,14 @@ func (l *listener) listen(ctx context.Context, cfg *pgx.ConnConfig) {
 		return
 	}
 	for {
-		if _, err := conn.WaitForNotification(ctx); err != nil {
+		quiet, cancel := context.WithTimeout(ctx, pingEvery)
+		_, err := conn.WaitForNotification(quiet)
+		over := err != nil && quiet.Err() != nil && ctx.Err() == nil
+		cancel()
+		if over && alive(ctx, conn) {
+			continue
+		}
+		if err != nil {
 			return
 		}
 		select {
@@ -146,6 +162,13 @@ func (l *listener) listen(ctx context.Context, cfg *pgx.ConnConfig) {
 		default: // a wake-up is pending already
 		}
 	}
+}
+
+// alive asks the connection for a sign of life.
+func alive(ctx context.Context, conn *pgx.Conn) bool {
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	return conn.Ping(ctx) == nil
 }
 
 func (l *listener) wait(ctx context.Context) error {
