@@ -103,16 +103,24 @@ func open(t *testing.T, o opener, c *clock) *world {
 	must(t, ring.Load(t.Context()))
 	catalogue, err := accounts.NewCatalogue("agents:read", "agents:delete")
 	must(t, err)
+	places := &tokens.PlaceBlocks{Store: db.StatusPlaces(), Now: c.now, Random: rand.Reader}
+	t.Cleanup(func() { must(t, places.Close(context.Background())) })
+	_, err = places.Next(t.Context(), tokens.LeaseHolder{}) // the first block is leased before anything is counted
+	must(t, err)
+	_, statusKey := secrets.Current(sealing.StatusIndex)
 	hasher := &accounts.Hasher{Random: rand.Reader, Now: c.now, Queue: 1000, Inflight: func(d int) { w.hashes.Add(int64(max(d, 0))) }}
 	w.Provider = &oauth.Provider{
 		Store: db.Exchanges(),
 		Logins: &accounts.Authenticator{
 			Store: db.Logins(), Users: db.Accounts(), Hasher: hasher, Secrets: secrets, Now: c.now, Random: rand.Reader,
 		},
-		Sessions: &tokens.Service{Store: db.Sessions(), MACs: macs{secrets, sealing.RefreshMAC}, BrowserMACs: macs{secrets, sealing.BrowserSession}, Now: c.now, Random: rand.Reader},
+		Sessions: &tokens.Service{
+			Store: db.Sessions(), MACs: macs{secrets, sealing.RefreshMAC}, BrowserMACs: macs{secrets, sealing.BrowserSession},
+			Places: places, StatusKey: statusKey, Now: c.now, Random: rand.Reader,
+		},
 		// Never believed: another process may have changed what is cached.
 		Directory: accounts.NewDirectory(db.Accounts(), catalogue, 100, func() bool { return false }),
-		Minter:    &tokens.Minter{Signer: ring, Issuer: issuer, Audience: issuer, Now: c.now, Random: rand.Reader},
+		Minter:    &tokens.Minter{Signer: ring, Issuer: issuer, Audience: issuer, Places: places, StatusKey: statusKey, Now: c.now, Random: rand.Reader},
 		Now:       c.now, Random: rand.Reader,
 		Observe: func(grant, kind string) { w.issued = append(w.issued, grant+" "+kind) },
 	}
