@@ -28,7 +28,7 @@ import (
 var catalogue = func() scope.Catalogue {
 	c, err := scope.NewCatalogue(
 		"agents:read", "agents:create", "agents:delete", "incidents:read", "incidents:create", "metrics:read", "procedures:execute", "users:create",
-		"api-keys:read", "api-keys:create", "api-keys:revoke", "api-keys:rotate", "api-keys:manage",
+		"api-keys:read", "api-keys:create", "api-keys:revoke", "api-keys:rotate", "api-keys:manage", "service-accounts:manage",
 	)
 	if err != nil {
 		panic(err)
@@ -82,8 +82,8 @@ func (p *people) set(user ident.UserID, org ident.OrgID, may scope.Set) {
 // gate counts the statements that reach the store and can shut it.
 type gate struct {
 	apikeys.Store
-	shut  atomic.Bool
-	calls atomic.Int64
+	shut    atomic.Bool
+	calls   atomic.Int64
 	imports atomic.Int64 // questions for imports
 	leases
 }
