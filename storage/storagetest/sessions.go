@@ -25,7 +25,7 @@ func familyAt(now time.Time, user ident.UserID, org ident.OrgID) tokens.Family {
 		Seen: tokens.Seen{At: now.Add(time.Millisecond), IP: netip.MustParseAddr("2001:db8::1"), UserAgent: "o'neil"},
 		Chain: tokens.Chain{
 			Generation: 1<<32 - 1, LastUsed: 1 << 31, PreviousAt: now.Add(time.Microsecond), RetryKey: tokens.Digest{1},
-			Contested: tokens.Contested{From: 1, To: 2, At: now.Add(time.Second), Agent: tokens.Digest{2}},
+			Contested: tokens.Contested{From: 1, To: 2, At: now.Add(time.Second), Agent: tokens.Digest{2}}, Live: "aaaaaaaa/1/zzzzzz /2/zzzzzz",
 		},
 		Holder:          tokens.Holder{Network: "192.0.2.0/24", Agent: tokens.Digest{3}, Proof: tokens.Digest{4}, Proven: true},
 		AuthenticatedAt: now.Add(-time.Minute),
