@@ -185,6 +185,7 @@ func (s *Server) rotateAPIKey(ctx context.Context, caller ident.Caller, req rota
 
 type revokeAPIKey struct {
 	apiKeyByID
+	waiting
 	alone bool
 }
 
@@ -197,14 +198,22 @@ func (r *revokeAPIKey) read(i *input) error {
 		return fault.Refuse("cascade", "must be true or false")
 	}
 	r.alone = cascade == "false"
+	if err := r.waiting.read(i); err != nil {
+		return err
+	}
 	return r.apiKeyByID.read(i)
 }
 
 // revokeAPIKey serves DELETE /api/v1/api-keys/:id. The keys that the key made
-// go with it, unless cascade=false.
-func (s *Server) revokeAPIKey(ctx context.Context, caller ident.Caller, req revokeAPIKey) (none, error) {
+// go with it, unless cascade=false. With wait=all it answers when no replica
+// accepts them any more.
+func (s *Server) revokeAPIKey(ctx context.Context, caller ident.Caller, req revokeAPIKey) (endedEverywhere, error) {
+	do := s.Services.APIKeys.Revoke
 	if req.alone {
-		return none{}, s.Services.APIKeys.RevokeAlone(ctx, caller, req.id)
+		do = s.Services.APIKeys.RevokeAlone
 	}
-	return none{}, s.Services.APIKeys.Revoke(ctx, caller, req.id)
+	if err := do(ctx, caller, req.id); err != nil {
+		return endedEverywhere{}, err
+	}
+	return s.everywhere(ctx, req.waiting), nil
 }

@@ -46,7 +46,7 @@ func (s *Server) credential(r *http.Request) (presented, error) {
 		if err != nil {
 			return presented{}, err
 		}
-		if len(keys) == 1 || s.keyLike(token) {
+		if len(keys) == 1 || s.keyLike(r.Context(), token) {
 			return presented{kind: kindAPIKey, value: token}, nil
 		}
 		return presented{kind: kindToken, value: token}, nil
@@ -61,9 +61,11 @@ func (s *Server) credential(r *http.Request) (presented, error) {
 	return presented{kind: kindToken, value: token, jar: true}, err
 }
 
-// keyLike tells an API key from a JWT, which has dots.
-func (s *Server) keyLike(token string) bool {
-	return strings.HasPrefix(token, s.Config.APIKeyPrefix+"_") && !strings.Contains(token, ".")
+// keyLike tells an API key from a JWT, which has dots. A key that another system
+// made may have any form but a JWT's.
+func (s *Server) keyLike(ctx context.Context, token string) bool {
+	ours := strings.HasPrefix(token, s.Config.APIKeyPrefix+"_") && !strings.Contains(token, ".")
+	return ours || s.Services.APIKeys != nil && s.Services.APIKeys.Foreign(ctx, token)
 }
 
 // bearer returns the token of an Authorization header (RFC 6750 §2.1). The

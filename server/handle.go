@@ -32,6 +32,9 @@ type headed interface {
 	head(*Server, http.Header)
 }
 
+// statused is a response that may have another status than its route's.
+type statused interface{ status(usual int) int }
+
 // handle adapts an endpoint: decode, call, encode. Its callers hold no
 // ResponseWriter.
 func handle[Req, Resp any](s *Server, status int, fn endpoint[Req, Resp]) gin.HandlerFunc {
@@ -76,6 +79,9 @@ func (s *Server) answer(c *gin.Context, status int, resp any) {
 	h := c.Writer.Header()
 	if r, ok := resp.(headed); ok {
 		r.head(s, h)
+	}
+	if r, ok := resp.(statused); ok {
+		status = r.status(status)
 	}
 	if _, empty := resp.(none); empty || status == http.StatusNoContent {
 		c.Status(status)

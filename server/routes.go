@@ -98,6 +98,8 @@ func (s *Server) apiKeyRoutes() []route {
 		{http.MethodPatch, "/api/v1/api-keys/:id", require(accounts.APIKeysCreate), handle(s, http.StatusOK, s.changeAPIKey)},
 		{http.MethodGet, "/api/v1/api-keys/:id/usage", require(accounts.APIKeysRead), handle(s, http.StatusOK, s.apiKeyUsage)},
 		{http.MethodDelete, "/api/v1/api-keys/:id", require(accounts.APIKeysRevoke), handle(s, http.StatusNoContent, s.revokeAPIKey)},
+		{http.MethodPost, "/api/v1/leaked-keys", public, handle(s, http.StatusAccepted, s.reportLeak)},
+		{http.MethodPost, "/api/v1/api-keys/:id/release", require(accounts.APIKeysRotate), handle(s, http.StatusOK, s.releaseAPIKey)},
 		{http.MethodPost, "/api/v1/api-keys/:id/rotate", require(accounts.APIKeysRotate), handle(s, http.StatusOK, s.rotateAPIKey)},
 	}
 }

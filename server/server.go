@@ -50,6 +50,7 @@ type Services struct {
 	API      oauth.Client // of POST /api/v1/auth/login
 	Audit    audit.Reader
 	Recorder audit.Recorder
+	Replicas Everywhere
 }
 
 // ClientServices are the domain of registered clients.

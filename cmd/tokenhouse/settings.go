@@ -76,6 +76,8 @@ func settings() []setting {
 		text("api_key_prefix", "what API keys begin with", func(c *config) *string { return &c.House.APIKeys.Prefix }),
 		span("api_key_max_lifetime", "an API key expires after so long at most", func(c *config) *time.Duration { return &c.House.APIKeys.MaxLifetime }).defaultsTo("no limit"),
 		text("api_key_limit_failure", "a limited API key while its limit cannot be counted: closed (503) or open (passes)", func(c *config) *string { return &c.House.APIKeys.LimitFailure }),
+		text("leaked_keys", "what becomes of an API key that is reported as leaked: revoke, or quarantine until its owner decides", func(c *config) *string { return &c.House.APIKeys.Leaked }),
+		yes("imported_api_keys", "accept API keys that another system made and that were imported", func(c *config) *bool { return &c.House.APIKeys.Imported }),
 		span("api_key_usage_retention", "how long it is kept how often API keys were used", func(c *config) *time.Duration { return &c.House.APIKeys.UsageRetention }),
 		text("audience", "aud of access tokens", func(c *config) *string { return &c.House.Audience }).defaultsTo("the issuer"),
 		span("access_token_ttl", "life of an access token of /api/v1/auth/login", func(c *config) *time.Duration { return &c.House.Tokens.AccessTTL }),

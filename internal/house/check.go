@@ -177,6 +177,9 @@ func (c Config) checkAPIKeys(f *findings) {
 	if l := apikeys.LimitFailure(c.APIKeys.LimitFailure); l != apikeys.FailClosed && l != apikeys.FailOpen {
 		f.mistake("api_key_limit_failure", fmt.Sprintf("%q", l), "closed or open")
 	}
+	if l := apikeys.LeakResponse(c.APIKeys.Leaked); l != apikeys.RevokeLeaked && l != apikeys.QuarantineLeaked {
+		f.mistake("leaked_keys", fmt.Sprintf("%q", l), "revoke or quarantine")
+	}
 	if c.APIKeys.MaxLifetime != 0 {
 		span{"api_key_max_lifetime", c.APIKeys.MaxLifetime, time.Hour, 10 * 365 * 24 * time.Hour}.check(f)
 	}

@@ -79,6 +79,8 @@ type APIKeys struct {
 	MaxLifetime    time.Duration // of a new key; 0 sets no bound
 	LimitFailure   string        // closed or open: a limited key while its limit cannot be counted
 	UsageRetention time.Duration // how long the hourly counts are kept
+	Leaked         string        // revoke or quarantine: what becomes of a key that is reported as leaked
+	Imported       bool          // accept the credentials of imported keys as they are
 }
 
 // Accounts are the rules for people.
@@ -127,7 +129,7 @@ func Defaults() Config {
 			SigningKeyLife:  90 * 24 * time.Hour,
 			StatusListTTL:   tokens.DefaultStatusListTTL,
 		},
-		APIKeys: APIKeys{Prefix: "th_live", LimitFailure: string(apikeys.FailClosed), UsageRetention: apikeys.DefaultUsageRetention},
+		APIKeys: APIKeys{Prefix: "th_live", LimitFailure: string(apikeys.FailClosed), UsageRetention: apikeys.DefaultUsageRetention, Leaked: string(apikeys.RevokeLeaked), Imported: true},
 		Accounts: Accounts{
 			Permissions: []string{
 				"agents:read", "agents:create", "agents:delete",

@@ -230,8 +230,10 @@ func (h *House) buildAPIKeys(context.Context) error {
 		Settings: apikeys.Settings{
 			Prefix: h.conf.APIKeys.Prefix, MaxLifetime: h.conf.APIKeys.MaxLifetime, UsageRetention: h.conf.APIKeys.UsageRetention,
 			LimitFailure: apikeys.LimitFailure(h.conf.APIKeys.LimitFailure),
+			Leaked:       apikeys.LeakResponse(h.conf.APIKeys.Leaked), RefuseImported: !h.conf.APIKeys.Imported,
 		},
 		Fresh: h.Feed.Fresh, Now: h.env.Now, Random: h.env.Random, Observe: h.Metrics.APIKeyVerified,
+		ObserveLeak: h.Metrics.APIKeyLeaked,
 	}
 	return nil
 }

@@ -59,7 +59,7 @@ func (h *House) buildServer(context.Context) error {
 				Consents: &oauth.Consents{Store: h.DB.Authorizations(), Clients: h.Clients, Sessions: h.Sessions, Now: h.env.Now},
 			},
 			Session: oauth.SessionClient(h.conf.Tokens.SessionTTL), API: oauth.APIClient(h.conf.Tokens.AccessTTL),
-			Audit: h.DB.Audit(), Recorder: h.DB.Recorder(),
+			Audit: h.DB.Audit(), Recorder: h.DB.Recorder(), Replicas: h.Feed,
 		},
 		Pages: server.PageServices{
 			Authorizer: h.authorizer(proofs), Logouts: h.logouts(), Client: oauth.BrowserClient(h.conf.Tokens.AccessTTL),

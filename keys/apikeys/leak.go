@@ -25,10 +25,10 @@ const (
 )
 
 // MaxLeaked is how many keys one report may hold.
-const MaxLeaked = 1000
+const MaxLeaked = 500
 
 // reportThrottle bounds the keys that one source may report.
-var reportThrottle = Throttle{Burst: 2 * MaxLeaked, PerSecond: 20}
+var reportThrottle = Throttle{Burst: 2000, PerSecond: 20}
 
 // maxLeakText bounds what a report says of itself, in bytes.
 const maxLeakText = 512
@@ -50,7 +50,7 @@ type Leak struct {
 // report is to be sent again.
 func (s *Service) Leaked(ctx context.Context, l Leak, o ident.Origin) error {
 	if len(l.Credentials) == 0 || len(l.Credentials) > MaxLeaked {
-		return fault.Refuse("keys", "must hold 1 to 1000 keys")
+		return fault.Refuse("keys", "must hold 1 to 500 keys")
 	}
 	now, source := s.Now(), sourceOf(o.IP)
 	for n := range l.Credentials {
