@@ -94,6 +94,7 @@ func (a *admission) ask(w http.ResponseWriter, r *http.Request, permission strin
 	}
 	defer func() { _ = res.Body.Close() }()
 	org := res.Header.Get("X-Auth-Org")
+	hand(w, res, "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "RateLimit-Policy")
 	switch {
 	case res.StatusCode < 200 || res.StatusCode > 299:
 		relay(w, res)
@@ -110,12 +111,17 @@ func carries(header, permission string) bool {
 	return verify.Claims{Permissions: strings.Fields(strings.ReplaceAll(header, ",", " "))}.Allows(permission)
 }
 
-func relay(w http.ResponseWriter, res *http.Response) {
-	for _, name := range []string{"Content-Type", "WWW-Authenticate", "Retry-After", "Cache-Control"} {
+// hand passes headers of tokenhouse's answer on.
+func hand(w http.ResponseWriter, res *http.Response, names ...string) {
+	for _, name := range names {
 		if v := res.Header.Get(name); v != "" {
 			w.Header().Set(name, v)
 		}
 	}
+}
+
+func relay(w http.ResponseWriter, res *http.Response) {
+	hand(w, res, "Content-Type", "WWW-Authenticate", "Retry-After", "Cache-Control")
 	w.WriteHeader(res.StatusCode)
 	_, _ = io.Copy(w, io.LimitReader(res.Body, maxReply))
 }

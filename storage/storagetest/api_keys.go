@@ -25,6 +25,7 @@ func apiKeyOf(org ident.OrgID, lookup string, at time.Time) apikeys.Key {
 		ID: ident.NewAPIKeyID(at, rand.Reader), Lookup: lookup, Prefix: "kw_live", Name: "o'neil's", Org: org, Owner: "user_1",
 		CreatedBy: apikeys.Creator{User: "user_1"}, Permissions: []scope.Permission{"metrics:read", "agents:*"},
 		CreatedAt: at, ExpiresAt: at.Add(time.Hour), Revocation: apikeys.Revocation{RevokedAt: at.Add(time.Minute), RevokedBy: "user_2", HeldAt: at.Add(time.Second)},
+		Rules:    allRules(),
 		LastUsed: apikeys.Use{At: at.Add(time.Second), IP: netip.MustParseAddr("2001:db8::1"), UserAgent: "curl/8"},
 		Secrets: []apikeys.Secret{
 			{Generation: 2, Digest: []byte{0, 2}, Pepper: 1, Last4: "wxyz", CreatedAt: at, LastUsed: apikeys.Use{At: at.Add(time.Second), IP: netip.MustParseAddr("192.0.2.1")}},
@@ -36,7 +37,7 @@ func apiKeyOf(org ident.OrgID, lookup string, at time.Time) apikeys.Key {
 // usableKey is a key with one secret that never ends.
 func usableKey(org ident.OrgID, lookup string, at time.Time) apikeys.Key {
 	k := apiKeyOf(org, lookup, at)
-	k.ExpiresAt, k.Revocation, k.LastUsed = time.Time{}, apikeys.Revocation{}, apikeys.Use{}
+	k.ExpiresAt, k.Revocation, k.LastUsed, k.Rules = time.Time{}, apikeys.Revocation{}, apikeys.Use{}, apikeys.Rules{}
 	k.Secrets = []apikeys.Secret{{Generation: 1, Digest: []byte{1}, Pepper: 1, Last4: "abcd", CreatedAt: at}}
 	return k
 }
@@ -143,7 +144,7 @@ func apiKeyWriting(t *testing.T, f *fixture) {
 	child.CreatedBy = apikeys.Creator{Key: k.ID}
 	insertKeys(t, f, child, other)
 	fresh := apikeys.Secret{Generation: 2, Digest: []byte{2}, Pepper: 2, Last4: "2222", CreatedAt: f.now.Add(time.Minute)}
-	k.Name, k.RevokedAt, k.RevokedBy = "new", f.now.Add(time.Minute), "user_3"
+	k.Name, k.RevokedAt, k.RevokedBy, k.Rules = "new", f.now.Add(time.Minute), "user_3", allRules()
 	k.Secrets[0].ValidUntil = f.now.Add(time.Hour)
 	k.Secrets = []apikeys.Secret{fresh, k.Secrets[0]}
 	err = f.APIKeys().InTx(t.Context(), func(tx apikeys.Tx) error {
