@@ -85,7 +85,12 @@ var tokenExchange = grant{
 			p.Usage.exchanged(c, key.Caller)
 			return e, nil
 		}
-		e.drop = func(_ context.Context, cause error) error { return cause }
+		e.drop = func(_ context.Context, cause error) error {
+			if errors.Is(cause, fault.InvalidAPIKey) { // revoked since it was read: it gets no place in a status list
+				return errInvalidSubject()
+			}
+			return cause
+		}
 		e.refuse = func(context.Context, string) error { return errInvalidSubject() }
 		return e, nil
 	},

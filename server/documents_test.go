@@ -92,7 +92,7 @@ func TestMetadataPromisesOnlyWhatExists(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{
-		"grant_types_supported": `["refresh_token","client_credentials","authorization_code"]`, "response_types_supported": `["code"]`,
+		"grant_types_supported": `["refresh_token","client_credentials","authorization_code","urn:ietf:params:oauth:grant-type:token-exchange"]`, "response_types_supported": `["code"]`,
 		"response_modes_supported": `["query","fragment","form_post"]`, "subject_types_supported": `["public","pairwise"]`,
 		"id_token_signing_alg_values_supported": `["ES256","RS256"]`, "userinfo_signing_alg_values_supported": `["ES256","RS256"]`,
 		"introspection_signing_alg_values_supported": `["ES256","RS256"]`, "code_challenge_methods_supported": `["S256"]`,

