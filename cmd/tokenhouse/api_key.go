@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tokenhouse/tokenhouse/accounts"
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/house"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
@@ -24,7 +23,7 @@ more than its owner's role does at the time of each use.`
 	create.Flags().String("name", "", "what the key is for")
 	create.Flags().StringSlice("permission", nil, "resource:action, either of which may be *; repeat for more")
 	create.Flags().String("preset", "", "admin-agent instead of permissions: metrics:read agents:*")
-	create.Flags().String("owner", "", "e-mail address or id of its owner; the oldest owner of the organisation where left out")
+	create.Flags().String("owner", "", "its owner: name or id of a service account, or e-mail address or id of a member; the oldest owner of the organisation where left out")
 	create.Flags().Duration("expires-in", 0, "life of the key, such as 2160h; it never expires where left out")
 	create.Flags().StringSlice("network", nil, "use the key from there only: 192.0.2.0/24, 2001:db8::/32 or an address; repeat for more")
 	create.Flags().StringSlice("limit", nil, "requests in each window, such as 100/1m; repeat for more")
@@ -34,12 +33,13 @@ more than its owner's role does at the time of each use.`
 	create.MarkFlagsMutuallyExclusive("permission", "preset")
 
 	list := p.userDo("list", "List the API keys of an organisation, newest first", "  tokenhouse api-key list --org acme", p.listAPIKeys)
+	keyFilterFlags(list)
 	rotate := p.userDo("rotate ID", "Give an API key a new secret and print it, once", "  tokenhouse api-key rotate key_01j… --org acme --grace 24h", p.rotateAPIKey)
 	rotate.Args = exactly("the id of the key")
 	rotate.Flags().Duration("grace", 24*time.Hour, "how long the old secret still works; 0s ends it at once")
 	revoke := p.userDo("revoke ID", "End an API key, and the keys that it made", "  tokenhouse api-key revoke key_01j… --org acme", p.revokeAPIKey)
 	revoke.Args = exactly("the id of the key")
-	return group("api-key", "Manage API keys", create, list, rotate, revoke, p.apiKeyUsageCommand(),
+	return group("api-key", "Manage API keys", create, list, rotate, p.transferAPIKeyCommand(), revoke, p.apiKeyUsageCommand(),
 		p.apiKeyScanCommand(), p.scannerRulesCommand())
 }
 
@@ -91,12 +91,7 @@ func (p *process) createAPIKey(ctx context.Context, c *cobra.Command, h *house.H
 	if n.Rules, err = keyRules(c); err != nil {
 		return err
 	}
-	if owner, _ := c.Flags().GetString("owner"); owner != "" {
-		n.Owner, err = findUser(ctx, h, caller, owner)
-	} else {
-		n.Owner, err = oldestOwner(ctx, h, caller)
-	}
-	if err != nil {
+	if n.Owner, err = newOwner(ctx, c, h, caller); err != nil {
 		return err
 	}
 	k, plain, err := h.APIKeys.Create(ctx, caller, n)
@@ -104,24 +99,6 @@ func (p *process) createAPIKey(ctx context.Context, c *cobra.Command, h *house.H
 		return err
 	}
 	return printNewAPIKey(c, k, plain)
-}
-
-// oldestOwner is who owns a key that the operator makes for nobody in particular.
-func oldestOwner(ctx context.Context, h *house.House, caller ident.Caller) (ident.UserID, error) {
-	members, err := allMembers(ctx, h, caller)
-	if err != nil {
-		return "", err
-	}
-	var oldest *accounts.Member
-	for i, m := range members {
-		if m.Role == accounts.RoleOwner && m.Status == accounts.Active && (oldest == nil || m.JoinedAt.Before(oldest.JoinedAt)) {
-			oldest = &members[i]
-		}
-	}
-	if oldest == nil {
-		return "", errors.New("the organisation has no active owner: say --owner with a member's e-mail address")
-	}
-	return oldest.ID, nil
 }
 
 func printNewAPIKey(c *cobra.Command, k apikeys.Key, plain secret.Plain) error {
@@ -133,7 +110,11 @@ func printNewAPIKey(c *cobra.Command, k apikeys.Key, plain secret.Plain) error {
 }
 
 func (p *process) listAPIKeys(ctx context.Context, c *cobra.Command, h *house.House, caller ident.Caller) error {
-	keys, err := everything(func(pg ident.Page) ([]apikeys.Key, error) { return h.APIKeys.List(ctx, caller, pg) },
+	f, err := keyFilter(ctx, c, h, caller)
+	if err != nil {
+		return err
+	}
+	keys, err := everything(func(pg ident.Page) ([]apikeys.Key, error) { return h.APIKeys.Find(ctx, caller, f, pg) },
 		func(k apikeys.Key) string { return string(k.ID) })
 	if err != nil {
 		return err
@@ -143,6 +124,7 @@ func (p *process) listAPIKeys(ctx context.Context, c *cobra.Command, h *house.Ho
 		{"name", func(k apikeys.Key) string { return k.Name }},
 		{"key", apikeys.Key.Hint},
 		{"status", func(k apikeys.Key) string { return string(k.Status) }},
+		{"owner", func(k apikeys.Key) string { return string(k.Owner) }},
 		{"permissions", func(k apikeys.Key) string { return strings.Join(permissionsOf(k), " ") }},
 		{"created", func(k apikeys.Key) string { return stamp(k.CreatedAt) }},
 		{"last used", func(k apikeys.Key) string { return stamp(k.LastUsed.At) }},

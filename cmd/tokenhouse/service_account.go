@@ -84,7 +84,9 @@ func (p *process) listServiceAccounts(ctx context.Context, c *cobra.Command, h *
 }
 
 func allServiceAccounts(ctx context.Context, h *house.House, caller ident.Caller) ([]accounts.ServiceAccount, error) {
-	return everything(func(pg ident.Page) ([]accounts.ServiceAccount, error) { return h.People.ServiceAccounts(ctx, caller, pg) },
+	return everything(func(pg ident.Page) ([]accounts.ServiceAccount, error) {
+		return h.People.ServiceAccounts(ctx, caller, pg)
+	},
 		func(s accounts.ServiceAccount) string { return string(s.ID) })
 }
 
