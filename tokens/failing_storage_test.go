@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/netip"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,6 +38,22 @@ type bench struct {
 	now       time.Time
 	user      ident.UserID
 	committed int // events and changes
+	places    *tokens.PlaceBlocks
+	leases    *leases
+}
+
+// leases counts what is leased of the store.
+type leases struct {
+	tokens.PlaceStore
+	mu    sync.Mutex
+	asked []tokens.Lease
+}
+
+func (l *leases) LeasePlaces(ctx context.Context, a tokens.Lease) (tokens.PlaceRange, error) {
+	l.mu.Lock()
+	l.asked = append(l.asked, a)
+	l.mu.Unlock()
+	return l.PlaceStore.LeasePlaces(ctx, a)
 }
 
 func newBench(t *testing.T) *bench {
@@ -75,9 +92,15 @@ func newBench(t *testing.T) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.leases = &leases{PlaceStore: db.StatusPlaces()}
+	b.places = &tokens.PlaceBlocks{Store: b.leases, Now: func() time.Time { return b.now }, Random: rand.Reader}
+	t.Cleanup(func() { _ = b.places.Close(context.Background()) })
+	if _, err := b.places.Next(t.Context(), tokens.LeaseHolder{}); err != nil { // leased before anything is counted
+		t.Fatal(err)
+	}
 	b.Service = &tokens.Service{
 		Store: db.Sessions(), MACs: oneMAC{}, BrowserMACs: anotherMAC{}, Now: func() time.Time { return b.now }, Random: rand.Reader,
-		Revocations: revocations, Fresh: func() bool { return true },
+		Revocations: revocations, Fresh: func() bool { return true }, Places: b.places, StatusKey: []byte("a key of status lists, 32 bytes!"),
 	}
 	return b
 }
