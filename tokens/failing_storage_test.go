@@ -40,6 +40,7 @@ type bench struct {
 	committed int // events and changes
 	places    *tokens.PlaceBlocks
 	leases    *leases
+	log       changes.Log
 }
 
 // leases counts what is leased of the store.
@@ -92,6 +93,7 @@ func newBench(t *testing.T) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.log = db.Changes()
 	b.leases = &leases{PlaceStore: db.StatusPlaces()}
 	b.places = &tokens.PlaceBlocks{Store: b.leases, Now: func() time.Time { return b.now }, Random: rand.Reader}
 	t.Cleanup(func() { _ = b.places.Close(context.Background()) })
