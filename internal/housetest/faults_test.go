@@ -77,6 +77,31 @@ var operations = []operation{
 		id, _ := h.Client().As(s.Access).CreateKey("k", "agents:read")
 		return remove("/api/v1/api-keys/"+id, s.Access)
 	}, http.StatusNoContent},
+	{"give an API key away", func(h *housetest.Harness, p housetest.Person) func(*housetest.Client) housetest.Reply {
+		s := h.Login(p)
+		c := h.Client().As(s.Access)
+		id, _ := c.CreateKey("k", "agents:read")
+		return patch("/api/v1/api-keys/"+id, s.Access, map[string]string{"owner": serviceAccount(c, "heir", "viewer")})
+	}, http.StatusOK},
+	{"revoke a family of API keys", func(h *housetest.Harness, p housetest.Person) func(*housetest.Client) housetest.Reply {
+		s := h.Login(p)
+		id, key := h.Client().As(s.Access).CreateKey("k", "agents:read", "api-keys:create")
+		h.Client().WithKey(key).CreateKey("child", "agents:read")
+		h.Client().WithKey(key).CreateKey("sibling", "agents:read")
+		return remove("/api/v1/api-keys/"+id, s.Access)
+	}, http.StatusNoContent},
+	{"make a service account", func(h *housetest.Harness, p housetest.Person) func(*housetest.Client) housetest.Reply {
+		return post("/api/v1/service-accounts", h.Login(p).Access, map[string]string{"name": "bot", "role": "viewer"})
+	}, http.StatusCreated},
+	{"change a service account", func(h *housetest.Harness, p housetest.Person) func(*housetest.Client) housetest.Reply {
+		s := h.Login(p)
+		bot := serviceAccount(h.Client().As(s.Access), "bot", "viewer")
+		return patch("/api/v1/service-accounts/"+bot, s.Access, map[string]string{"description": "changed", "role": "engineer", "status": "disabled"})
+	}, http.StatusOK},
+	{"delete a service account", func(h *housetest.Harness, p housetest.Person) func(*housetest.Client) housetest.Reply {
+		s := h.Login(p)
+		return remove("/api/v1/service-accounts/"+serviceAccount(h.Client().As(s.Access), "bot", "viewer"), s.Access)
+	}, http.StatusNoContent},
 	{"publish the next signing keys", func(h *housetest.Harness, _ housetest.Person) func(*housetest.Client) housetest.Reply {
 		return post("/api/v1/signing-keys/rotate", h.Login(h.Admin).Access, map[string]string{"algorithm": "ES256"})
 	}, http.StatusOK},

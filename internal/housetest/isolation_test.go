@@ -40,13 +40,14 @@ func settle(h *housetest.Harness, slug string) estate {
 	client := c.Post("/api/v1/clients", map[string]any{
 		"name": slug + "-client", "grants": []string{"client_credentials"}, "scopes": []string{"agents:read"},
 	}).Expect(http.StatusCreated)
+	bot := serviceAccount(c, slug+"-bot", "engineer")
 	var sessions []string
 	for _, s := range c.Get("/api/v1/sessions").Expect(http.StatusOK).List("data") {
 		sessions = append(sessions, s.(map[string]any)["id"].(string))
 	}
 	e.kid = activeKey(h.House(), "ES256")
-	e.ids = append([]string{string(org), string(e.owner.ID), string(member.ID), keyID, agent, incident, client.Text("client_id")}, sessions...)
-	e.secrets = append([]string{e.owner.Email, member.Email, "Organisation " + slug, slug + "-client", client.Text("client_secret"), key, e.session.Access, e.session.Refresh}, e.ids...)
+	e.ids = append([]string{string(org), string(e.owner.ID), string(member.ID), keyID, agent, incident, client.Text("client_id"), bot}, sessions...)
+	e.secrets = append([]string{e.owner.Email, member.Email, "Organisation " + slug, slug + "-client", slug + "-bot", client.Text("client_secret"), key, e.session.Access, e.session.Refresh}, e.ids...)
 	return e
 }
 
@@ -56,7 +57,7 @@ func (e estate) view(c *housetest.Client) string {
 	var out []string
 	for _, path := range []string{
 		"/api/v1/me", "/api/v1/users", "/api/v1/memberships", "/api/v1/organizations", "/api/v1/roles",
-		"/api/v1/api-keys", "/api/v1/clients", "/api/v1/agents", "/api/v1/incidents", "/api/v1/metrics",
+		"/api/v1/api-keys", "/api/v1/clients", "/api/v1/service-accounts", "/api/v1/agents", "/api/v1/incidents", "/api/v1/metrics",
 	} {
 		out = append(out, string(c.As(e.session.Access).Get(path).Expect(http.StatusOK).Body))
 	}
@@ -72,6 +73,8 @@ func bodies(victim estate) map[string]map[string]any {
 		"POST /api/v1/api-keys/{id}/rotate":       {"grace": "0s"},
 		"PATCH /api/v1/api-keys/{id}":             {"name": "renamed by an intruder"},
 		"POST /api/v1/clients":                    {"name": "intruder", "grants": []string{"client_credentials"}, "scopes": []string{"agents:read"}},
+		"POST /api/v1/service-accounts":           {"name": "intruder", "role": "viewer"},
+		"PATCH /api/v1/service-accounts/{id}":     {"status": "disabled"},
 		"PATCH /api/v1/clients/{id}":              {"name": "renamed by an intruder", "status": "disabled"},
 		"POST /api/v1/clients/{id}/rotate-secret": {"grace": "0s"},
 		"POST /api/v1/users":                      {"email": "intruder@example.org", "name": "Intruder", "role": "viewer", "password": "a long enough sentence for one"},

@@ -22,7 +22,9 @@ type witness struct {
 	owner   *housetest.Client
 	keyID   string
 	key     string
-	seen    int64 // the newest event so far
+	bot     string // a service account
+	given   string // the id of a key that it was given
+	seen    int64  // the newest event so far
 }
 
 // admin speaks for the owner, whose one login is read over.
@@ -171,12 +173,40 @@ var decisions = []happening{
 		w.as(t).Delete("/api/v1/sessions").Expect(http.StatusOK)
 		return w.as(t).Delete("/api/v1/sessions") // ends the one session that is left
 	}, []string{"session.revoked success signed_out_everywhere"}},
+	{"a service account", func(t *testing.T, w *witness) housetest.Reply {
+		r := w.admin(t).Post("/api/v1/service-accounts", map[string]string{"name": "bot", "role": "viewer"}).Expect(http.StatusCreated)
+		w.bot = r.Text("id")
+		return r
+	}, []string{"service_account.created success"}},
+	{"a name for it", byBot("PATCH", map[string]string{"name": "robot"}), []string{"service_account.updated success"}},
+	{"a role for it", byBot("PATCH", map[string]string{"role": "engineer"}), []string{"service_account.role_set success"}},
+	{"a key given to it", func(t *testing.T, w *witness) housetest.Reply {
+		w.given, _ = w.admin(t).CreateKey("given", "agents:read")
+		w.recorded(t)
+		return w.admin(t).Patch("/api/v1/api-keys/"+w.given, map[string]string{"owner": w.bot})
+	}, []string{"api_key.transferred success"}},
+	{"that key gone", func(t *testing.T, w *witness) housetest.Reply {
+		return w.admin(t).Delete("/api/v1/api-keys/" + w.given)
+	}, []string{"api_key.revoked success"}},
+	{"it disabled", byBot("PATCH", map[string]string{"status": "disabled"}), []string{"service_account.disabled success"}},
+	{"it enabled", byBot("PATCH", map[string]string{"status": "active"}), []string{"service_account.enabled success"}},
+	{"another organisation's service account", func(t *testing.T, w *witness) housetest.Reply {
+		return stranger(t, w).Delete("/api/v1/service-accounts/" + w.bot)
+	}, []string{"tenant.cross_org_denied denied"}},
+	{"it gone", byBot("DELETE", nil), []string{"service_account.deleted success"}},
 	{"the next signing key", byAdmin("POST", "/api/v1/signing-keys/rotate", map[string]string{"algorithm": "RS256"}), []string{"signing_key.created success"}},
 	{"its use at once", byAdmin("POST", "/api/v1/signing-keys/rotate", map[string]any{"algorithm": "RS256", "immediately": true}), []string{"signing_key.rotated success"}},
 	{"its revocation", func(t *testing.T, w *witness) housetest.Reply {
 		return w.admin(t).Post("/api/v1/signing-keys/"+activeKey(w.h.House(), "RS256")+"/revoke", nil)
 	}, []string{"signing_key.revoked success", "signing_key.rotated success"}},
 	{"a member gone", byAdmin("DELETE", "/api/v1/memberships/{worker}", nil), []string{"member.removed success"}},
+}
+
+// byBot asks about the service account.
+func byBot(method string, body any) func(*testing.T, *witness) housetest.Reply {
+	return func(t *testing.T, w *witness) housetest.Reply {
+		return w.admin(t).Do(method, "/api/v1/service-accounts/"+w.bot, body)
+	}
 }
 
 // stranger owns another organisation.

@@ -35,7 +35,9 @@ func TestTheKeysOfAServiceAccount(t *testing.T) {
 				h.At(i).For(t).WithKey(key).Get(path).Expect(status)
 			}
 		}
-		create := func() housetest.Reply { return h.Client().WithKey(key).Post("/api/v1/agents", map[string]string{"name": "a"}) }
+		create := func() housetest.Reply {
+			return h.Client().WithKey(key).Post("/api/v1/agents", map[string]string{"name": "a"})
+		}
 		everywhere("/api/v1/agents", http.StatusOK)
 		create().Expect(http.StatusCreated)
 		seen := h.Client().WithKey(key).Get("/api/v1/auth/verify?permission=agents:read").Expect(http.StatusOK).Header
@@ -236,7 +238,7 @@ func TestListsOfKeysByStatusAndOwner(t *testing.T) {
 				path = ""
 				if next := r.Text("next_cursor"); next != "" {
 					path = "/api/v1/api-keys?limit=2&" + filter + "&cursor=" + next
-					admin.Get("/api/v1/api-keys?limit=2&cursor=" + next).Expect(http.StatusBadRequest, http.StatusUnprocessableEntity)
+					admin.Get("/api/v1/api-keys?limit=2&cursor="+next).Expect(http.StatusBadRequest, http.StatusUnprocessableEntity)
 				}
 			}
 			if !slices.Equal(got, want) {
