@@ -90,7 +90,7 @@ func (c *clone) take(name string) {
 	root := filepath.Join("..", "..")
 	err := filepath.WalkDir(filepath.Join(root, name), func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
-			if err == nil && d.Name() == "node_modules" {
+			if err == nil && (d.Name() == "node_modules" || d.Name() == ".venv") {
 				return filepath.SkipDir
 			}
 			return err
