@@ -19,6 +19,17 @@ func TestTheServiceGuide(t *testing.T) {
 	s.finish()
 }
 
+// Service accounts work as their guide says, in a plain shell.
+func TestTheGuideToServiceAccounts(t *testing.T) {
+	s := newClone(t).follow("README.md", "../service-accounts.md")
+	for _, want := range []string{
+		"^name +deploy-bot", `"data":`, "^status +disabled", "INVALID_API_KEY", "owner_inactive", "^status +active", "^owner +svc_", "^status +disabled", `"data":`, "^deleted +yes",
+	} {
+		s.until(want)
+	}
+	s.finish()
+}
+
 // The web guide's application signs somebody in and out, in Chromium.
 func TestTheWebGuide(t *testing.T) {
 	c := newClone(t)
