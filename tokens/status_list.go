@@ -30,7 +30,7 @@ const (
 	// of verifiers differ, and they accept a token for a little beyond its time.
 	statusMargin = 2 * time.Minute
 
-	// statusGap is the least time between two documents that differ in their places.
+	// statusGap is the least time between two compressions of a list.
 	statusGap = time.Second
 
 	listNamesTimeout = 5 * time.Second
@@ -75,6 +75,7 @@ type listState struct {
 	mu     sync.Mutex
 	lst    string // the places compressed, as they were at version packed
 	packed uint64
+	at     time.Time // when they were compressed
 	latest StatusDocument
 	signed statusEdition
 	renew  time.Time // when latest must be signed anew in any case
@@ -92,8 +93,6 @@ type StatusDocument struct {
 	// MaxAge is how long a cache between us and the reader may keep the document:
 	// never beyond the moment at which it is signed anew.
 	MaxAge time.Duration
-
-	at time.Time
 }
 
 var _ changes.Subscriber = (*StatusLists)(nil)
@@ -243,10 +242,10 @@ type snapshot struct {
 func (s *StatusLists) snapshot(l *listState, now time.Time) snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p, age := &l.places, now.Sub(l.latest.at)
+	p := &l.places
 	at := snapshot{now: now, edition: statusEdition{p.version, s.keys}}
-	changed := l.signed != at.edition && (age >= statusGap || l.signed.keys != s.keys)
-	if at.stale = l.latest.Body == nil || changed || age < 0 || !now.Before(l.renew); !at.stale {
+	changed := l.signed.keys != s.keys || l.signed.places != p.version && (l.packed == p.version || now.Sub(l.at) >= statusGap)
+	if at.stale = l.latest.Body == nil || changed || now.Before(l.latest.IssuedAt) || !now.Before(l.renew); !at.stale {
 		return at
 	}
 	p.expire(now.UnixMicro())
@@ -263,7 +262,7 @@ func (s *StatusLists) make(ctx context.Context, l *listState, id string, at snap
 		if err != nil {
 			return err
 		}
-		l.lst, l.packed = lst, at.edition.places
+		l.lst, l.packed, l.at = lst, at.edition.places, at.now
 	}
 	ttl := s.ttl()
 	payload, err := json.Marshal(statusPayload{
@@ -277,7 +276,7 @@ func (s *StatusLists) make(ctx context.Context, l *listState, id string, at snap
 	if err != nil {
 		return err
 	}
-	l.latest = StatusDocument{Body: []byte(jws), ETag: `"` + digest([]byte(jws)) + `"`, IssuedAt: time.Unix(at.now.Unix(), 0).UTC(), at: at.now}
+	l.latest = StatusDocument{Body: []byte(jws), ETag: `"` + digest([]byte(jws)) + `"`, IssuedAt: time.Unix(at.now.Unix(), 0).UTC()}
 	l.signed, l.renew = at.edition, at.now.Add(ttl/2)
 	if s.Observe != nil {
 		s.Observe(s.Now().Sub(at.now))
