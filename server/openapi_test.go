@@ -40,6 +40,7 @@ var strict = sync.OnceValues(func() (routers.Router, error) {
 		return nil, err
 	}
 	openapi3filter.RegisterBodyDecoder("application/revocations+jwt", plainText)
+	openapi3filter.RegisterBodyDecoder("application/statuslist+jwt", plainText)
 	for _, kind := range []string{"text/html", "text/css", "text/javascript"} {
 		openapi3filter.RegisterBodyDecoder(kind, plainText)
 	}
