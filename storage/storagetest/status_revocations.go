@@ -77,18 +77,12 @@ func placesOfRevocations(t *testing.T, f *fixture) {
 		{"a user again", announce(changes.SubjectCutoff, string(anna.ID)), func() {}}, // the API key's are told again, no session's
 		{"a client", announce(changes.SubjectCutoff, "cli_1"), func() { add("bbbbbbbb", own.Position, own.Count, leaseEnds) }},
 	} {
-		broken := errors.New("rolled back")
-		if err := f.Sessions().InTx(t.Context(), func(tx tokens.Tx) error { return errors.Join(tt.do(tx), broken) }); !errors.Is(err, broken) {
-			t.Fatalf("%s: %v", tt.name, err)
-		}
-		if got := f.revokedPlaces(t); !maps.Equal(got, want) {
-			t.Errorf("%s, rolled back: announced are %v", tt.name, got)
-		}
-		f.inSession(t, tt.do)
-		tt.expect()
-		if got := f.revokedPlaces(t); !maps.EqualFunc(got, want, time.Time.Equal) {
-			t.Errorf("%s: announced are\n%v, want\n%v", tt.name, got, want)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			f.tellsNothingUndone(t, tt.do, want)
+			tt.expect()
+			f.inSession(t, tt.do)
+			f.tells(t, want)
+		})
 	}
 	if left := f.stored(t, one.ID); left.Chain.Live != "" || left.Version != one.Version+1 || !left.Ended.At.IsZero() {
 		t.Errorf("the session that goes on: %+v, want no places and a new version", left)
@@ -98,6 +92,24 @@ func placesOfRevocations(t *testing.T, f *fixture) {
 			t.Errorf("%s goes on", fam.ID)
 		}
 	}
+}
+
+// tells expects these places to be announced as revoked, and no others.
+func (f *fixture) tells(t *testing.T, want map[tokens.Place]time.Time) {
+	t.Helper()
+	if got := f.revokedPlaces(t); !maps.EqualFunc(got, want, time.Time.Equal) {
+		t.Errorf("announced are\n%v, want\n%v", got, want)
+	}
+}
+
+// tellsNothingUndone does something that is then rolled back.
+func (f *fixture) tellsNothingUndone(t *testing.T, do func(tokens.Tx) error, want map[tokens.Place]time.Time) {
+	t.Helper()
+	broken := errors.New("rolled back")
+	if err := f.Sessions().InTx(t.Context(), func(tx tokens.Tx) error { return errors.Join(do(tx), broken) }); !errors.Is(err, broken) {
+		t.Fatal(err)
+	}
+	f.tells(t, want)
 }
 
 // placesOvertaken: a token that is issued while its user's are revoked is
