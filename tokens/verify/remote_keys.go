@@ -92,12 +92,12 @@ func (r *RemoteKeys) Key(ctx context.Context, kid string) (jose.JSONWebKey, erro
 
 // refresh fetches the set unless that was tried a moment ago, and returns how
 // the last try ended. While another caller's fetch runs, it waits for it only
-// where the set at hand does not have kid.
+// where the set at hand does not have kid, or is too old to serve.
 func (r *RemoteKeys) refresh(ctx context.Context, now time.Time, kid string) error {
 	r.mu.Lock()
 	running := r.running
 	if running != nil {
-		if set := r.set.Load(); set != nil {
+		if set := r.set.Load(); set != nil && now.Sub(set.fetched) <= orDefault(r.MaxStale, DefaultMaxStale) {
 			if _, ok := set.keys[kid]; ok {
 				r.mu.Unlock()
 				return nil

@@ -193,6 +193,37 @@ func TestOneFetchServesAllWhoWait(t *testing.T) {
 }
 
 // SEC-INJ-14: whatever the other end does, the last good set stays.
+// A set that is too old to serve is waited for, by everybody and not only by
+// whoever began to fetch it.
+func TestOneFetchServesAllWhoComeAfterALongSilence(t *testing.T) {
+	i := newIssuer(t)
+	s, keys, now := keySite(t, i)
+	v := i.verifier()
+	v.Keys = keys
+	accepted(t, v, i.token())
+	*now = now.Add(verify.DefaultMaxStale + time.Hour)
+	arrived, answer := make(chan struct{}), make(chan struct{})
+	s.serve(func(w http.ResponseWriter, _ *http.Request) {
+		close(arrived)
+		<-answer
+		_, _ = w.Write(i.jwks())
+	})
+	kid := i.kid
+	var all sync.WaitGroup
+	ask := func() {
+		if _, err := keys.Key(t.Context(), kid); err != nil {
+			t.Error(err)
+		}
+	}
+	all.Go(ask)
+	<-arrived
+	for range 5 {
+		all.Go(ask)
+	}
+	close(answer)
+	all.Wait()
+}
+
 func TestBadKeySetsAreNotTaken(t *testing.T) {
 	i, other := newIssuer(t), newIssuer(t)
 	good := string(i.jwks())
