@@ -82,7 +82,7 @@ func oldestOwner(ctx context.Context, h *house.House, caller ident.Caller) (iden
 
 // keyFilterFlags adds what a list of keys can be narrowed to.
 func keyFilterFlags(c *cobra.Command) {
-	c.Flags().String("status", "", "only those that are active, rotation_due, owner_inactive, expired or revoked")
+	c.Flags().String("status", "", "only those that are active, rotation_due, owner_inactive, quarantined, expired or revoked")
 	c.Flags().String("owner", "", "only those of a service account, by its name or id, or of a member, by e-mail address or id")
 }
 

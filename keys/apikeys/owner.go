@@ -19,7 +19,7 @@ const PermServiceAccounts scope.Permission = "service-accounts:manage"
 const OwnerInactive Status = "owner_inactive"
 
 // statuses are those that a list can be narrowed to.
-var statuses = []Status{Active, RotationDue, OwnerInactive, Expired, Revoked}
+var statuses = []Status{Active, RotationDue, OwnerInactive, Quarantined, Expired, Revoked}
 
 var ownerField = fault.Field{Name: "owner", Detail: "must be an active member or service account of the organisation"}
 

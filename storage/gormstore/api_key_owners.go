@@ -31,12 +31,15 @@ func selectedKeys(q *gorm.DB, s apikeys.Selection) *gorm.DB {
 	if s.Owner != "" {
 		q = q.Where("owner_id = ?", string(s.Owner))
 	}
-	const usable = "revoked_at = 0 AND (expires_at = 0 OR expires_at > ?)"
+	const lives = "revoked_at = 0 AND (expires_at = 0 OR expires_at > ?)"
+	const usable = lives + " AND held_at = 0"
 	switch s.Status {
 	case apikeys.Revoked:
 		return q.Where("revoked_at > 0")
 	case apikeys.Expired:
 		return q.Where("revoked_at = 0 AND expires_at > 0 AND expires_at <= ?", now)
+	case apikeys.Quarantined:
+		return q.Where(lives+" AND held_at > 0", now)
 	case apikeys.OwnerInactive:
 		return q.Where(usable, now).Where("NOT (" + ownerActive + ")")
 	case apikeys.RotationDue:

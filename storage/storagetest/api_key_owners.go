@@ -47,17 +47,20 @@ func apiKeySelections(t *testing.T, f *fixture) {
 	old := f.now.Add(-100 * time.Hour)
 	young, due, hers, its, gone, over := key("young", anna.ID, f.now), key("due", anna.ID, old), key("his", bob.ID, f.now), key("its", bot.ID, f.now), key("gone", anna.ID, old), key("over", anna.ID, old)
 	gone.RevokedAt, over.ExpiresAt = f.now, f.now
-	insertKeys(t, f, young, due, hers, its, gone, over, key("idle", asleep.ID, old), key("nobody", "svc_none", f.now), key("left", "user_none", f.now))
+	held := key("held", anna.ID, old)
+	held.HeldAt = f.now
+	insertKeys(t, f, young, due, hers, its, gone, over, held, key("idle", asleep.ID, old), key("nobody", "svc_none", f.now), key("left", "user_none", f.now))
 	for name, c := range map[string]struct {
 		org    ident.OrgID
 		filter apikeys.Filter
 		want   []string
 	}{
-		"all":                {acme.ID, apikeys.Filter{}, []string{"due", "gone", "his", "idle", "its", "left", "nobody", "over", "young"}},
+		"all":                {acme.ID, apikeys.Filter{}, []string{"due", "gone", "held", "his", "idle", "its", "left", "nobody", "over", "young"}},
 		"active":             {acme.ID, apikeys.Filter{Status: apikeys.Active}, []string{"its", "young"}},
 		"due":                {acme.ID, apikeys.Filter{Status: apikeys.RotationDue}, []string{"due"}},
 		"inactive":           {acme.ID, apikeys.Filter{Status: apikeys.OwnerInactive}, []string{"his", "idle", "left", "nobody"}},
 		"expired":            {acme.ID, apikeys.Filter{Status: apikeys.Expired}, []string{"over"}},
+		"quarantined":        {acme.ID, apikeys.Filter{Status: apikeys.Quarantined}, []string{"held"}},
 		"revoked":            {acme.ID, apikeys.Filter{Status: apikeys.Revoked}, []string{"gone"}},
 		"one owner's":        {acme.ID, apikeys.Filter{Owner: bot.ID}, []string{"its"}},
 		"one owner's active": {acme.ID, apikeys.Filter{Owner: anna.ID, Status: apikeys.Active}, []string{"young"}},
