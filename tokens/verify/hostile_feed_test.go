@@ -411,3 +411,93 @@ func TestWhatIsKeptIsBounded(t *testing.T) {
 		t.Error("a name of no bound was taken")
 	}
 }
+
+// hostilePolls are answers to polls and long polls; said is part of what is
+// reported of one.
+func hostilePolls() map[string]struct {
+	said string
+	at   func(s *feedSite) http.HandlerFunc
+} {
+	text := func(make func(s *feedSite) string) func(s *feedSite) http.HandlerFunc {
+		return func(s *feedSite) http.HandlerFunc {
+			return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, make(s)) }
+		}
+	}
+	return map[string]struct {
+		said string
+		at   func(s *feedSite) http.HandlerFunc
+	}{
+		"an answer without an end": {"longer than", func(*feedSite) http.HandlerFunc { return endless }},
+		"a bomb": {"longer than", func(*feedSite) http.HandlerFunc {
+			return func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Encoding", "gzip")
+				z, zeros := gzip.NewWriter(w), make([]byte, 1<<20)
+				for range 64 {
+					_, _ = z.Write(zeros)
+				}
+				_ = z.Close()
+			}
+		}},
+		"a byte each second": {"deadline exceeded", drip("x")},
+		"nothing at all": {"deadline exceeded", func(*feedSite) http.HandlerFunc {
+			return func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+		}},
+		"a page": {"three parts", text(func(*feedSite) string { return "<html>" })},
+		"an error": {"answered 500", func(*feedSite) http.HandlerFunc {
+			return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }
+		}},
+		"unchanged, unasked": {"answered 304", func(*feedSite) http.HandlerFunc {
+			return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304) }
+		}},
+		"a redirect": {"answered 302", func(*feedSite) http.HandlerFunc {
+			return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 302) }
+		}},
+		"another issuer's": {"another issuer", text(func(s *feedSite) string {
+			return s.document(verify.RevocationsType, claim{"iss", "https://other.example.com"})
+		})},
+		"a status list":        {"typ is not", text(func(s *feedSite) string { return s.document("statuslist+jwt") })},
+		"a delta of elsewhere": {"does not follow", text(func(s *feedSite) string { return s.document(verify.RevocationsDeltaType, claim{"since", "1.x.y"}) })},
+	}
+}
+
+// SEC-INJ-14: whatever polls and long polls are answered, every token is refused
+// until the issuer is honest again, and it is asked at a bounded rate.
+func TestHostilePolls(t *testing.T) {
+	for name, c := range hostilePolls() {
+		for mode := verify.FeedPoll; mode <= verify.FeedLongPoll; mode++ {
+			t.Run(fmt.Sprint(name, ", mode ", mode), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					s := newFeedSite(t, mode)
+					defer s.stop()
+					var served atomic.Int64
+					hostile := c.at(s)
+					at := func(w http.ResponseWriter, r *http.Request) {
+						if served.Add(1) > 2 && c.said == "longer than" { // twice is enough of that much
+							w.WriteHeader(http.StatusBadGateway)
+							return
+						}
+						hostile(w, r)
+					}
+					s.poll.serve(at)
+					s.wait.serve(at)
+
+					after(70 * time.Second)
+					s.expect("never heard", "sess_0", "unavailable")
+					if errs := s.reported(); len(errs) == 0 || !strings.Contains(errs[0].Error(), c.said) {
+						t.Errorf("reported %v, want %q", errs, c.said)
+					}
+					if n := s.poll.hits.Load() + s.wait.hits.Load(); n < 4 || n > 90 || s.elsewhere.Load() > 0 {
+						t.Errorf("asked %d times, and %d times elsewhere", n, s.elsewhere.Load())
+					}
+					s.honest()
+					after(45 * time.Second)
+					s.expect("honest again", "sess_0", "ok")
+					s.revoke("sess_0")
+					after(11 * time.Second)
+					s.expect("honest again", "sess_0", "revoked")
+				})
+			})
+		}
+	}
+}
