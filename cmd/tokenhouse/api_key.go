@@ -40,7 +40,7 @@ more than its owner's role does at the time of each use.`
 	revoke := p.userDo("revoke ID", "End an API key, and the keys that it made", "  tokenhouse api-key revoke key_01j… --org acme", p.revokeAPIKey)
 	revoke.Args = exactly("the id of the key")
 	return group("api-key", "Manage API keys", create, list, rotate, p.transferAPIKeyCommand(), revoke, p.apiKeyUsageCommand(),
-		p.apiKeyScanCommand(), p.scannerRulesCommand())
+		p.apiKeyScanCommand(), p.scannerRulesCommand(), p.apiKeyImportCommand())
 }
 
 type apiKeyView struct {
@@ -54,12 +54,14 @@ type apiKeyView struct {
 	CreatedAt   string         `json:"created_at"`
 	ExpiresAt   *string        `json:"expires_at"`
 	LastUsedAt  *string        `json:"last_used_at"`
+	keyRulesView
 }
 
 func apiKeyViewOf(k apikeys.Key) apiKeyView {
 	return apiKeyView{
 		ID: k.ID, Name: k.Name, Hint: k.Hint(), Permissions: permissionsOf(k), Owner: k.Owner, Status: string(k.Status),
 		CreatedAt: stamp(k.CreatedAt), ExpiresAt: stampOrNull(k.ExpiresAt), LastUsedAt: stampOrNull(k.LastUsed.At),
+		keyRulesView: keyRulesViewOf(k.Rules),
 	}
 }
 

@@ -39,6 +39,24 @@ func keyRules(c *cobra.Command) (r apikeys.Rules, err error) {
 	return r, nil
 }
 
+// keyRulesView is the rules of a key as the flags take them.
+type keyRulesView struct {
+	Networks []string `json:"networks"`
+	Limits   []string `json:"limits"`
+	Quota    string   `json:"quota"`
+}
+
+func keyRulesViewOf(r apikeys.Rules) keyRulesView {
+	v := keyRulesView{Networks: make([]string, len(r.Networks)), Limits: make([]string, len(r.Limits)), Quota: r.Quota.String()}
+	for i, n := range r.Networks {
+		v.Networks[i] = n.String()
+	}
+	for i, l := range r.Limits {
+		v.Limits[i] = l.String()
+	}
+	return v
+}
+
 func (p *process) apiKeyUsageCommand() *cobra.Command {
 	usage := p.userDo("usage ID", "Show how often an API key was used", "  tokenhouse api-key usage key_01j… --org acme --by day --since 720h", p.apiKeyUsage)
 	usage.Args = exactly("the id of the key")
