@@ -65,8 +65,9 @@ var (
 // pool is the blocks of one holder.
 type pool struct {
 	mu      sync.Mutex
-	now     block // that places are taken from
-	next    block // fetched ahead
+	user    ident.UserID // who owned the key when the pool was made
+	now     block        // that places are taken from
+	next    block        // fetched ahead
 	began   time.Time
 	size    uint32 // of the last block that was asked for
 	pending *leasing
@@ -203,13 +204,13 @@ func (b *PlaceBlocks) pool(h LeaseHolder) *pool {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if p, ok := b.holders[h.ID]; ok {
+	if p, ok := b.holders[h.ID]; ok && p.user == h.User { // a key may have been given to another owner
 		return p
 	}
 	if b.holders == nil || len(b.holders) >= maxHolders {
 		b.holders, b.owners = map[string]*pool{}, map[ident.UserID][]string{}
 	}
-	p := &pool{}
+	p := &pool{user: h.User}
 	b.holders[h.ID] = p
 	if h.User != "" {
 		b.owners[h.User] = append(b.owners[h.User], h.ID)

@@ -150,6 +150,23 @@ func TestPlacesForTheImpatient(t *testing.T) {
 	b.take(t, robot, 1, map[tokens.Place]bool{})
 }
 
+// A key that has another owner takes places of a block that is leased in the new
+// owner's name: whatever ends the owner ends them.
+func TestAKeyThatWasGivenAwayTakesOtherPlaces(t *testing.T) {
+	b := newBench(t)
+	seen := map[tokens.Place]bool{}
+	before := b.take(t, key, 1, seen)
+	b.settle(t)
+	given := key
+	given.User = "svc_1"
+	if after := b.take(t, given, 1, seen); after.Position == before.Position+1 {
+		t.Error("the next place is of the block of the owner before")
+	}
+	if asked := b.settle(t); len(asked) == 0 || asked[0].Holder != given {
+		t.Errorf("leased %+v, want a block for %+v", asked, given)
+	}
+}
+
 // What was leased for a holder that was revoked is not given out any more: it
 // reads "invalid".
 func TestPlacesOfTheRevokedAreNotGivenOut(t *testing.T) {
