@@ -228,7 +228,10 @@ func TestOtherSpellingsOfARoute(t *testing.T) {
 			canonical := g.raw(t, c.method, c.path, token)
 			for _, v := range variants(c.path) {
 				got := g.raw(t, c.method, v, token)
-				if got != canonical && got != 404 && got != 400 && !(got == 401 && token == "") {
+				// What proxies ask for is part of the path: spelled otherwise it is another
+				// question, or none.
+				other := strings.HasSuffix(c.template, "/{permissions}") && (got == 403 || got == 422)
+				if got != canonical && got != 404 && got != 400 && !(got == 401 && token == "") && !other {
 					t.Errorf("%s as %s: %d, but %q: %d", c.template, name, canonical, v, got)
 				}
 			}
