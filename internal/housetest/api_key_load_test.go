@@ -1,10 +1,12 @@
 package housetest_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -39,6 +41,17 @@ const (
 	keyRate    = 1000
 	keyWorkers = 16
 )
+
+// keyLoadTime is how long the load is kept up, over all rounds.
+func keyLoadTime(t *testing.T) time.Duration {
+	t.Helper()
+	text := cmp.Or(os.Getenv("TOKENHOUSE_TEST_LOAD"), "6s")
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
 
 // useKey starts the load; stop ends it and returns what was answered, in order.
 func useKey(t *testing.T, h *housetest.Harness, key, from string) (l *keyLoad, stop func() []keyUse) {
@@ -123,12 +136,12 @@ func TestARevokedKeyUnderLoad(t *testing.T) {
 		query := map[bool]string{true: "?wait=all"}[i%2 == 1]
 		id, key := admin.CreateKey(fmt.Sprintf("load-%d", i), "agents:read")
 		l, stop := useKey(t, h, key, fmt.Sprintf("198.51.100.%d", i))
-		part := time.NewTimer(loadTime(t) / rounds / 2)
+		part := time.NewTimer(keyLoadTime(t) / rounds / 2)
 		<-part.C
 		before := time.Now()
 		admin.Delete("/api/v1/api-keys/" + id + query).Expect(http.StatusNoContent)
 		returned := time.Now()
-		part.Reset(loadTime(t) / rounds / 2)
+		part.Reset(keyLoadTime(t) / rounds / 2)
 		<-part.C
 		eventually(t, "the key is refused", func() bool { return l.answered(http.StatusUnauthorized) })
 		uses := stop()

@@ -108,6 +108,7 @@ func TestO1EveryRouteButLoginAndRegistrationNeedsACredential(t *testing.T) {
 		open := map[string]bool{
 			"GET /docs": true, "POST /auth/login": true, "POST /api/v1/auth/login": true, "POST /api/v1/auth/register": true,
 			"GET /.well-known/jwks.json": true, "GET /.well-known/revocations": true, "GET /openapi.json": true,
+			"POST /api/v1/leaked-keys": true, // possession is the proof
 			"GET /oauth2/status-lists": true, "GET /oauth2/status-lists/{id}": true,
 			"GET /.well-known/openid-configuration": true, "GET /.well-known/oauth-authorization-server": true,
 			"GET /setup": true, "POST /setup": true, "GET /assets/style.css": true, "GET /assets/submit.js": true,
