@@ -250,3 +250,51 @@ func TestListsOfKeysByStatusAndOwner(t *testing.T) {
 		}
 	})
 }
+
+// A token that a service account's key was exchanged for is the key's, as long
+// as the service account may: at every replica, whoever owns the key by then.
+func TestTokensOfServiceAccountKeys(t *testing.T) {
+	housetest.Both(t, housetest.Options{Replicas: 2}, func(t *testing.T, h *housetest.Harness) {
+		admin := h.Client().As(h.Login(h.Admin).Access)
+		bot := serviceAccount(admin, "deploy-bot", "engineer")
+		id, key := keyOf(admin, bot, "deploy", "agents:read", "agents:create")
+		h.Follow()
+		token := exchanged(h.Client(), key)
+		everywhere := func(token string, status int) {
+			t.Helper()
+			h.Follow()
+			for i := range h.Replicas {
+				h.At(i).For(t).As(token).Post("/api/v1/agents", map[string]string{"name": "a"}).Expect(status)
+			}
+		}
+		everywhere(token, http.StatusCreated)
+		seen := h.Client().As(token).Get("/api/v1/auth/verify").Expect(http.StatusOK).Header
+		if seen.Get("X-Auth-User") != bot || seen.Get("X-Auth-Key") != id {
+			t.Errorf("a proxy learns %v", seen)
+		}
+		h.Client().As(token).Get("/api/v1/me/consents").Problem(http.StatusForbidden, "INSUFFICIENT_PERMISSIONS")
+		admin.Patch("/api/v1/service-accounts/"+bot, map[string]string{"role": "viewer"}).Expect(http.StatusOK)
+		h.Client().As(token).Post("/api/v1/agents", map[string]string{"name": "a"}).Expect(http.StatusUnauthorized, http.StatusForbidden)
+		h.Advance(time.Second) // a token is younger than what was decided before
+		token = exchanged(h.Client(), key)
+		everywhere(token, http.StatusForbidden)
+		admin.Patch("/api/v1/service-accounts/"+bot, map[string]string{"status": "disabled"}).Expect(http.StatusOK)
+		everywhere(token, http.StatusUnauthorized)
+		exchange(h.Client(), key).Expect(http.StatusBadRequest, http.StatusUnauthorized)
+	})
+}
+
+// Who is removed from an organisation has no token of a key left there.
+func TestTokensOfKeysOfSomebodyRemoved(t *testing.T) {
+	h := housetest.Start(t, housetest.Options{Replicas: 2})
+	admin := h.Client().As(h.Login(h.Admin).Access)
+	p := h.Person(h.Admin.Org, "leaver", "engineer")
+	_, key := h.Client().As(h.Login(p).Access).CreateKey("theirs", "agents:read")
+	token := exchanged(h.Client(), key)
+	h.Client().As(token).Get("/api/v1/agents").Expect(http.StatusOK)
+	admin.Delete("/api/v1/memberships/" + string(p.ID)).Expect(http.StatusNoContent)
+	h.Follow()
+	for i := range h.Replicas {
+		h.At(i).As(token).Get("/api/v1/agents").Problem(http.StatusUnauthorized, "INVALID_TOKEN")
+	}
+}
