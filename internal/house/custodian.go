@@ -30,12 +30,8 @@ func (c Config) custodian(text string) (sealing.Custodian, error) {
 	switch u.Scheme {
 	case vault.Scheme, vault.InsecureScheme:
 		return vault.New(u, token)
-	case "pkcs11":
-		return hsmCustodian(text, token)
-	case "awskms", "azurekeyvault", "gcpkms", "base64key":
-		return cloudCustodian(text)
 	default:
-		return nil, fmt.Errorf("no key management service is known by %q; use vault://, pkcs11:, awskms://, azurekeyvault:// or gcpkms://", before(text, ":"))
+		return nil, fmt.Errorf("no key management service is known by %q; use vault://host/transit/key", before(text, ":"))
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tokenhouse/tokenhouse/internal/house"
 	"github.com/tokenhouse/tokenhouse/internal/housetest"
 	"github.com/tokenhouse/tokenhouse/server"
 )
@@ -17,7 +16,6 @@ const rotations = 10
 // underLoad starts two replicas on PostgreSQL, one on SQLite, and the load.
 func underLoad(t *testing.T, test func(t *testing.T, h *housetest.Harness, l *load)) {
 	for name, o := range map[string]housetest.Options{"sqlite": {}, "postgres": {Postgres: true, Replicas: 2}} {
-		o.Config = func(c *house.Config) { c.Tokens.SigningKeyLife = 8 * time.Minute }
 		t.Run(name, func(t *testing.T) {
 			h := housetest.Start(t, o)
 			l := &load{t: t, h: h, client: enrol(h.Client().As(h.Login(h.Admin).Access), []string{"agents:read"}, nil)}
@@ -27,7 +25,7 @@ func underLoad(t *testing.T, test func(t *testing.T, h *housetest.Harness, l *lo
 }
 
 // INV-12, FLT-CLU-04: under 200 requests a second of issuing and verifying, keys
-// are replaced ten times by their age, and no verification fails: neither of
+// are replaced ten times, and no verification fails: neither of
 // tokens/verify nor of jose, which keep the JWK Set. The set never lacks a key
 // that a living token needs, and no key signs before it was published for as
 // long as the set may be kept, and two minutes.
@@ -41,8 +39,14 @@ func TestTenRotationsUnderLoad(t *testing.T) {
 		w.look(l)
 		initial := activeKey(h.House(), "ES256")
 		l.start()
-		total := rotations * h.Config.Tokens.SigningKeyLife
-		steps := int(total / step)
+		rotate := func(n int) {
+			house := h.Replicas[n%len(h.Replicas)].House
+			if _, err := house.Ring.Rotate(t.Context(), house.Operator(""), "ES256"); err != nil { // of RSA keys, ten take long to make
+				t.Error(err)
+			}
+		}
+		rotate(0)
+		const steps = rotations * int((notice+step)/step)
 		pace := time.NewTicker(loadTime(t) / time.Duration(steps))
 		defer pace.Stop()
 		last, changed := initial, 0
@@ -64,6 +68,7 @@ func TestTenRotationsUnderLoad(t *testing.T) {
 					l.mu.Unlock()
 					l.calm.Unlock()
 				}
+				rotate(changed)
 			}
 		}
 		l.stop()

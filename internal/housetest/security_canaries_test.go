@@ -81,6 +81,7 @@ func TestSecretsLeaveNoTrace(t *testing.T) {
 		c.plant(t, "master key", h.Config.Sealing.MasterKey.Reveal())
 		c.plant(t, "password", h.Admin.Password)
 		s := scenario(t, h, c)
+		plantKeys(t, h, c)
 		failures(t, h, c, snare, s)
 		afterwards(t, h, c, s)
 		for _, f := range []func(context.Context) error{h.House().Tend, h.House().Ring.Load} {
@@ -89,6 +90,7 @@ func TestSecretsLeaveNoTrace(t *testing.T) {
 			}
 		}
 		c.check(t, "the database", everything(t, database(t, h.Config.Database.URL)))
+		c.check(t, "a dump of the database", dumped(t, h.Config.Database.URL))
 		c.check(t, "a file of the data directory", files(t, h.Config.DataDir))
 		c.check(t, "/metrics", string(h.OpsClient().Get("/metrics").Expect(http.StatusOK).Body))
 		c.check(t, "the audit log", exported(t, h))
