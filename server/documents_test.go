@@ -12,7 +12,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/house"
 )
 
-var published = []string{"/.well-known/jwks.json", "/.well-known/revocations", "/oauth2/status-lists", "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/openapi.json", "/docs"}
+var published = []string{"/.well-known/jwks.json", "/.well-known/revocations", "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/openapi.json", "/docs"}
 
 func TestPublishedDocuments(t *testing.T) {
 	g := start(t)
