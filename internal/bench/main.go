@@ -14,6 +14,8 @@ import (
 	"regexp"
 	"runtime"
 	"runtime/pprof"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -24,6 +26,7 @@ func main() {
 	each := flag.Duration("for", 3*time.Second, "how long each figure is measured")
 	soak := flag.Duration("soak", 0, "instead, keep the server under load for so long and print its memory")
 	only := flag.String("only", "", "measure only operations whose name matches this regular expression")
+	sizes := flag.String("keys", "1000,1000000", "numbers of stored API keys to verify among, growing; empty leaves that out")
 	profile := flag.String("cpuprofile", "", "write CPU profiles of the operations to this file, with the name of the database appended")
 	flag.Parse()
 	pattern, err := regexp.Compile(*only)
@@ -32,6 +35,14 @@ func main() {
 		os.Exit(2)
 	}
 	b := bench{workers: *workers, each: *each, only: pattern, profile: *profile}
+	for text := range strings.FieldsFuncSeq(*sizes, func(r rune) bool { return r == ',' }) {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "bench: -keys:", err)
+			os.Exit(2)
+		}
+		b.sizes = append(b.sizes, n)
+	}
 	run := b.run
 	if *soak > 0 {
 		run = func(ctx context.Context) error { return b.soak(ctx, *soak) }
@@ -46,6 +57,7 @@ type bench struct {
 	workers int
 	each    time.Duration
 	only    *regexp.Regexp // names of operations
+	sizes   []int          // numbers of API keys
 	profile string         // file for a CPU profile; none where empty
 	dir     string
 }
@@ -157,6 +169,9 @@ func (b bench) ours(ctx context.Context, url string, l limits) error {
 		if f.failures > 0 {
 			return fmt.Errorf("%s: %d requests failed: %w", m.name, f.failures, f.last)
 		}
+	}
+	if err := b.manyKeys(ctx, url, s, l.plain); err != nil {
+		return err
 	}
 	fmt.Println()
 	return nil

@@ -82,8 +82,33 @@ func (s *statements) take() (reads, writes, commits int) {
 // openSubject starts a server with a cool-down of 0, so that every refresh
 // rotates, on the database that url names.
 func openSubject(ctx context.Context, url, dir string, workers int) (*subject, error) {
+	s, err := openHouse(ctx, url, dir, workers, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.populate(ctx, workers); err != nil {
+		s.stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+// openCold starts a server, on the database of another one, that remembers few
+// API keys.
+func openCold(ctx context.Context, url, dir string, workers int) (*subject, error) {
+	return openHouse(ctx, url, dir, workers, coldCache)
+}
+
+// masterKey is the same for all servers of one database, and for what is
+// written past them.
+const masterKey = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+// openHouse starts a server. It remembers as many keys as cached says, 0 for
+// the usual number.
+func openHouse(ctx context.Context, url, dir string, workers, cached int) (*subject, error) {
 	conf := house.Defaults()
 	conf.DataDir, conf.Database.URL = dir, url
+	conf.Sealing.MasterKey = secret.Of(masterKey)
 	conf.Tokens.RefreshCooldown = 0
 	conf.Accounts.LoginFailureDelay = 0
 	conf.Admin = house.Admin{Email: admin, Password: secret.Of(password)}
@@ -95,6 +120,7 @@ func openSubject(ctx context.Context, url, dir string, workers int) (*subject, e
 	if err != nil {
 		return nil, err
 	}
+	h.APIKeys.CacheSize = cached
 	running, cancel := context.WithCancel(ctx)
 	background := make(chan struct{})
 	go func() { defer close(background); h.Run(running) }()
@@ -103,17 +129,12 @@ func openSubject(ctx context.Context, url, dir string, workers int) (*subject, e
 		cancel()
 		return nil, err
 	}
-	s := &subject{url: base, client: newClient(workers), house: h, counted: counted, stop: func() {
+	return &subject{url: base, client: newClient(workers), house: h, counted: counted, stop: func() {
 		stop()
 		cancel()
 		<-background
 		_ = h.Close()
-	}}
-	if err := s.populate(ctx, workers); err != nil {
-		s.stop()
-		return nil, err
-	}
-	return s, nil
+	}}, nil
 }
 
 // populate makes a user for each worker, signed in once, and an API key.
