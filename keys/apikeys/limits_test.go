@@ -298,7 +298,7 @@ func (w *world) windows(i int) (names []string) {
 func (w *world) use(t *rapid.T) {
 	i := rapid.IntRange(0, len(w.rs)-1).Draw(t, "replica")
 	names := w.windows(i)
-	for range rapid.IntRange(1, 40).Draw(t, "uses") {
+	for range rapid.SampledFrom([]int{1, 5, 40, 300}).Draw(t, "uses") {
 		c, err := w.rs[i].Verify(context.Background(), w.key, origin)
 		if c.Allowance.Remaining < 0 {
 			t.Fatalf("%d remain", c.Allowance.Remaining)
@@ -345,14 +345,17 @@ func (w *world) change(t *rapid.T) {
 	w.hear(t)
 }
 
+// requests are few, or so many that replicas hold several at a time.
+var requests = rapid.OneOf(rapid.Int64Range(1, 9), rapid.Int64Range(200, 450))
+
 func limitRules(t *rapid.T) (r apikeys.Rules) {
 	for _, per := range []time.Duration{time.Second, time.Minute, 7 * time.Minute} {
 		if rapid.Bool().Draw(t, "limited by "+per.String()) {
-			r.Limits = append(r.Limits, apikeys.Limit{Requests: rapid.Int64Range(1, 400).Draw(t, "requests"), Per: per})
+			r.Limits = append(r.Limits, apikeys.Limit{Requests: requests.Draw(t, "requests"), Per: per})
 		}
 	}
 	if len(r.Limits) == 0 || rapid.Bool().Draw(t, "quota") {
-		r.Quota = apikeys.Quota{Requests: rapid.Int64Range(1, 900).Draw(t, "requests"), Per: rapid.SampledFrom([]apikeys.Calendar{apikeys.Day, apikeys.Month}).Draw(t, "per")}
+		r.Quota = apikeys.Quota{Requests: requests.Draw(t, "requests"), Per: rapid.SampledFrom([]apikeys.Calendar{apikeys.Day, apikeys.Month}).Draw(t, "per")}
 	}
 	return r
 }
