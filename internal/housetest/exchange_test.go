@@ -322,3 +322,24 @@ func TestAClientExchangesAPIKeys(t *testing.T) {
 	admin.Patch("/api/v1/clients/"+broker.id, map[string]string{"status": "disabled"}).Expect(http.StatusOK)
 	token.Get("/api/v1/me").Expect(http.StatusUnauthorized)
 }
+
+// The networks and the limits of a key hold for its exchange; its networks hold
+// for the token too, as far as we are asked.
+func TestTheRulesOfAnAPIKeyHoldForItsTokens(t *testing.T) {
+	h := housetest.Start(t, housetest.Options{})
+	admin := h.Client().As(h.Login(h.Admin).Access)
+	made := admin.Post("/api/v1/api-keys", map[string]any{
+		"name": "ruled", "permissions": []string{"agents:read"}, "networks": []string{"192.0.2.0/24"}, "limits": []map[string]any{{"requests": 2, "per": "1h"}},
+	}).Expect(http.StatusCreated).Text("api_key")
+	refused(t, exchange(h.Client().From("198.51.100.7"), made), http.StatusBadRequest, "invalid_request")
+	office := h.Client().From("192.0.2.7")
+	token := exchanged(office, made)
+	exchanged(office, made)
+	if r := exchange(office, made); r.Status != http.StatusTooManyRequests || r.Text("error") != "slow_down" || r.Header.Get("Retry-After") == "" {
+		t.Errorf("the third exchange of two in an hour: %s", r)
+	}
+	for range 3 { // the token takes nothing from the limits of the key
+		office.As(token).Get("/api/v1/me").Expect(http.StatusOK)
+	}
+	h.Client().From("198.51.100.7").As(token).Get("/api/v1/me").Expect(http.StatusUnauthorized)
+}
