@@ -53,3 +53,6 @@ func (s *StatusLists) Settle() int {
 
 // KeepAtMost bounds the revocations that r keeps.
 func KeepAtMost(r *RemoteRevocations, n int) { r.heard.most = n }
+
+// ReadAtMost bounds the documents that r reads, in bytes.
+func ReadAtMost(r *RemoteRevocations, n int) { r.longest = n }

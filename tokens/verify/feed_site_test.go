@@ -79,6 +79,7 @@ func newFeedSite(t *testing.T, mode verify.FeedMode) *feedSite {
 		URL: "http://issuer/.well-known/revocations", Issuer: issuerURL, Keys: verify.Lookup(s.lookup), Now: time.Now,
 		Client: &http.Client{Transport: transport}, Mode: mode, Report: s.report,
 	}
+	verify.ReadAtMost(s.follow, 1<<20) // as 32 MiB, and cheaper
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	s.stop = func() {

@@ -117,7 +117,7 @@ func (r *RemoteRevocations) longPoll(ctx context.Context) (bool, error) {
 	q.Set("since", cursor)
 	q.Set("wait", strconv.Itoa(int(longPollWait/time.Second)))
 	address.RawQuery = q.Encode()
-	d, err := fetchWithin(ctx, longPollWait+longPollGrace, request{client: untimed(r.Client), url: address.String(), limit: maxFeed})
+	d, err := fetchWithin(ctx, longPollWait+longPollGrace, request{client: untimed(r.Client), url: address.String(), limit: int64(r.limit())})
 	if err != nil {
 		r.heard.lose() // so that the next does not wait while the feed grows stale
 		return false, err
@@ -149,7 +149,7 @@ func (r *RemoteRevocations) stream(ctx context.Context) (heard bool, err error) 
 		return false, err
 	}
 	defer func() { _ = res.Body.Close() }()
-	in := &events{r: bufio.NewReader(res.Body), limit: maxFeed}
+	in := &events{r: bufio.NewReader(res.Body), limit: r.limit()}
 	for begun := false; ; begun = true {
 		compact, err := in.next()
 		if err != nil {

@@ -63,6 +63,14 @@ type RemoteRevocations struct {
 
 	polling sync.Mutex
 	heard   revocations
+	longest int // document, in bytes; maxFeed where zero
+}
+
+func (r *RemoteRevocations) limit() int {
+	if r.longest > 0 {
+		return r.longest
+	}
+	return maxFeed
 }
 
 // Run follows the feed until ctx ends.
@@ -105,7 +113,7 @@ func (r *RemoteRevocations) Poll(ctx context.Context) error {
 	r.polling.Lock()
 	defer r.polling.Unlock()
 	etag, _ := r.heard.place()
-	d, err := fetch(ctx, r.Client, r.URL, etag, maxFeed)
+	d, err := fetch(ctx, r.Client, r.URL, etag, int64(r.limit()))
 	if err != nil || d.unchanged {
 		return err
 	}
@@ -183,7 +191,7 @@ const maxName = 1 << 10
 
 // read checks form, type, signature, issuer and times of a feed document.
 func (r *RemoteRevocations) read(ctx context.Context, compact string) (f feed, delta bool, err error) {
-	e, err := open(compact, maxFeed)
+	e, err := open(compact, r.limit())
 	if err != nil {
 		return feed{}, false, err
 	}
