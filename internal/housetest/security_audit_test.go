@@ -153,10 +153,14 @@ var decisions = []happening{
 	{"its old secret", func(_ *testing.T, w *witness) housetest.Reply { return w.h.Client().WithKey(w.key).Get("/api/v1/me") },
 		[]string{"api_key.refused failure superseded"}},
 	{"its revocation", byAdmin("DELETE", "/api/v1/api-keys/{key}", nil), []string{"api_key.revoked success"}},
-	{"a key that is reported as leaked", func(t *testing.T, w *witness) housetest.Reply {
-		key := w.admin(t).Post("/api/v1/api-keys", map[string]any{"name": "leaked", "permissions": []string{"agents:read"}}).Text("api_key")
-		return w.h.Client().Post("/api/v1/leaked-keys", map[string]any{"keys": []string{"nothing", key}, "url": "https://paste.example"})
-	}, []string{"api_key.created success", "api_key.leaked success revoked", "api_key.revoked success leaked"}},
+	{"another key", func(t *testing.T, w *witness) housetest.Reply {
+		r := w.admin(t).Post("/api/v1/api-keys", map[string]any{"name": "leaked", "permissions": []string{"agents:read"}})
+		w.keyID, w.key = r.Text("id"), r.Text("api_key")
+		return r
+	}, []string{"api_key.created success"}},
+	{"its report as leaked", func(_ *testing.T, w *witness) housetest.Reply {
+		return w.h.Client().Post("/api/v1/leaked-keys", map[string]any{"keys": []string{"nothing", w.key}, "url": "https://paste.example"})
+	}, []string{"api_key.leaked success revoked", "api_key.revoked success leaked"}},
 	{"another organisation's key", func(t *testing.T, w *witness) housetest.Reply {
 		return stranger(t, w).Delete("/api/v1/api-keys/" + w.keyID)
 	}, []string{"tenant.cross_org_denied denied"}},
