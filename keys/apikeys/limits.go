@@ -16,6 +16,7 @@ const (
 	leaseTimeout = 2 * time.Second // the longest that a request waits for an allowance
 	leasePause   = time.Second     // no replica asks again sooner after the database failed
 	leaseQuick   = time.Second     // a chunk that is used up sooner was too small
+	evictSample  = 64              // meters looked at to make room for one
 	leaseShare   = 100             // of a window's allowance, the most that one replica holds unused
 )
 
@@ -86,8 +87,8 @@ func (w *window) gone() bool { return w.left == 0 && w.used >= w.most }
 // remaining is what is left for everybody, as far as known.
 func (w *window) remaining() int64 { return w.left + max(0, w.most-w.used) }
 
-// meter returns the one of the key. Those whose windows all ended go when
-// there are size of them, and then any one: what it held is lost to its key,
+// meter returns the one of the key. When there are size of them, some whose
+// windows all ended go, or else any one: what it held is lost to its key,
 // which is never too generous.
 func (l *limiter) meter(id ident.APIKeyID, now time.Time, size int) *meter {
 	l.mu.Lock()
@@ -106,14 +107,19 @@ func (l *limiter) meter(id ident.APIKeyID, now time.Time, size int) *meter {
 	return m
 }
 
-// evict makes room. The caller holds l.mu. A meter that is in use stays.
+// evict makes room. The caller holds l.mu. A meter that is in use stays. It
+// looks at a sample, which map order makes random, since every request of a
+// limited key waits for l.mu.
 func (l *limiter) evict(now time.Time) {
-	var any ident.APIKeyID
-	before := len(l.keys)
+	var idle ident.APIKeyID
+	before, seen := len(l.keys), 0
 	for id, m := range l.keys {
+		if seen++; seen > evictSample {
+			break
+		}
 		select {
 		case m.turn <- struct{}{}:
-			any = id
+			idle = id
 			if !now.Before(m.ends) {
 				delete(l.keys, id)
 			}
@@ -122,7 +128,7 @@ func (l *limiter) evict(now time.Time) {
 		}
 	}
 	if len(l.keys) == before {
-		delete(l.keys, any)
+		delete(l.keys, idle)
 	}
 }
 
