@@ -105,9 +105,12 @@ func (s scene) asksForPermissions(t *testing.T) {
 			t.Errorf("%s: %s, want %d", c.name, reply.Status, c.want)
 		}
 	}
+	refusals := []int{
+		http.StatusForbidden, http.StatusBadRequest, http.StatusNotFound, http.StatusTemporaryRedirect, http.StatusMovedPermanently,
+	}
 	// SEC-INJ-11: the same decision for every spelling, or none at all.
 	for _, path := range []string{"/x/../incidents", "//incidents", "/./incidents/7", "/%69ncidents", "/x/%2e%2e/incidents", "/x/..%2fincidents", "/incidents%2f7"} {
-		if reply, got := s.ask(t, "GET", path, "", "X-Api-Key", not); reply.StatusCode != 403 && reply.StatusCode != 400 && reply.StatusCode != 404 && reply.StatusCode != 307 && reply.StatusCode != 301 || got != nil {
+		if reply, got := s.ask(t, "GET", path, "", "X-Api-Key", not); !slices.Contains(refusals, reply.StatusCode) || got != nil {
 			t.Errorf("spelled %s: %s", path, reply.Status)
 		}
 	}

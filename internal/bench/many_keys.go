@@ -152,10 +152,12 @@ func insertInto(db *sql.DB) func(context.Context, []string, func(int) (key, secr
 		if err != nil {
 			return err
 		}
+		defer func() { _ = intoKeys.Close() }()
 		intoSecrets, err := tx.PrepareContext(ctx, statement("api_key_secrets", secretColumns))
 		if err != nil {
 			return err
 		}
+		defer func() { _ = intoSecrets.Close() }()
 		for i := range keys {
 			k, s := row(i)
 			_, err := intoKeys.ExecContext(ctx, k...)

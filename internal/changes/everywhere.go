@@ -69,10 +69,10 @@ func (f *Feed) everywhere(ctx context.Context, now time.Time) (Heard, error) {
 			return h, nil
 		}
 		still, err := f.missing(ctx, question, h.Missing)
-		if err != nil {
-			if ctx.Err() != nil {
-				return h, nil
-			}
+		switch {
+		case ctx.Err() != nil: // the end of patience is an answer, not a failure
+			return h, nil
+		case err != nil:
 			return h, err
 		}
 		if h.Missing = still; len(still) == 0 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,7 +11,7 @@ import (
 )
 
 func TestATestNamesAnIDInItsNameACommentOrAString(t *testing.T) {
-	known := map[string]bool{"K1": true, "K12": true, "O2": true, "SEC-KEY-15": true, "INV-02": true, "FLT-DB-15": true}
+	known := map[string]bool{"K1": true, "K12": true, "O2": true, "SEC-KEY-15": true, "INV-02": true, "FLT-DB-15": true, "AK-07": true}
 	for text, want := range map[string][]string{
 		"TestK12TheKeyIsShownOnce":          {"K12"},
 		"TestLogin_K1_O2":                   {"K1", "O2"},
@@ -18,6 +19,7 @@ func TestATestNamesAnIDInItsNameACommentOrAString(t *testing.T) {
 		"// K1, K12 and O2: see there. K1.": {"K1", "K12", "O2"},
 		`{name: "SEC-KEY-15/FLT-DB-15"}`:    {"SEC-KEY-15", "FLT-DB-15"},
 		"# INV-02: nothing is lost":         {"INV-02"},
+		"// AK-07, AK-070 and SOAK-07":      {"AK-07"},
 		"OK12 K123 K1x xK1 SEC-KEY-150 K9":  nil,
 		"TestKeysAreShownOnce":              nil,
 	} {
@@ -59,10 +61,11 @@ func helper() { _ = "O2" }
 func TestTheReportCountsAndListsWhatIsOpen(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"docs/spec-ids.txt":     "K1\nK2\nSEC-KEY-01\n",
-		"docs/spec-open.txt":    "# why\nK1  later\nK2  later\n",
-		"docs/certification.md": "",
-		"a_test.go":             "package a\nimport \"testing\"\nfunc TestK2Works(*testing.T) {}\n",
+		"docs/spec-ids.txt":       "K1\nK2\nSEC-KEY-01\n",
+		"docs/spec-open.txt":      "# why\nK1  later\nK2  later\n",
+		"docs/api-keys-facts.txt": "# what keys are\nAK-01  shown once\nAK-02  revoked at once\n",
+		"docs/certification.md":   "",
+		"a_test.go":               "package a\nimport \"testing\"\n// AK-02\nfunc TestK2Works(*testing.T) {}\n",
 	} {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -77,15 +80,18 @@ func TestTheReportCountsAndListsWhatIsOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `K2           . TestK2Works
+AK-02        . TestK2Works
 
 named by no test
 K1           later
 SEC-KEY-01   NO REASON
+AK-01        NO REASON
 
 K2 is called open by docs/spec-open.txt, and is not
 K          1 of   2
 SEC-KEY    0 of   1
-all        1 of   3
+AK         1 of   2
+all        2 of   5
 
 certification modules
 modules without a test and without a reason: 
@@ -113,6 +119,29 @@ func TestTheListHoldsEachPromiseAndCaseOnce(t *testing.T) {
 	}
 }
 
+// The facts about API keys are numbered from one, without a gap, and each says something of its own.
+func TestTheFactsAboutAPIKeysAreNumbered(t *testing.T) {
+	facts, err := begun(os.DirFS("../.."), "docs/api-keys-facts.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := map[string]string{}
+	for i := range len(facts) {
+		id := fmt.Sprintf("AK-%02d", i+1)
+		if facts[id] == "" || said[facts[id]] != "" {
+			t.Errorf("%s says %q, and so does %q", id, facts[id], said[facts[id]])
+		}
+		said[facts[id]] = id
+	}
+	ids, err := listed(os.DirFS("../.."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := len(ids) - len(facts); len(facts) < 40 || slices.Index(ids, "AK-01") != want {
+		t.Errorf("%d facts among %d ids", len(facts), len(ids))
+	}
+}
+
 // What no test names says why, and is something that is asked for.
 func TestWhatIsOpenHasAReason(t *testing.T) {
 	var out strings.Builder
@@ -126,12 +155,12 @@ func TestWhatIsOpenHasAReason(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, err := os.ReadFile("../../docs/spec-ids.txt")
+	ids, err := listed(os.DirFS("../.."))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for id, reason := range reasons {
-		if !slices.Contains(strings.Fields(string(list)), id) || reason == "" {
+		if !slices.Contains(ids, id) || reason == "" {
 			t.Errorf("%s: %q", id, reason)
 		}
 	}

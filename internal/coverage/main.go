@@ -1,6 +1,7 @@
 // Command coverage says which test names each promise (K, O), security case (SEC), fault (FLT) and invariant (INV) of
-// docs/spec-ids.txt, why the others wait (docs/spec-open.txt), and which certification modules of docs/certification.md. A test names one in its name, or in a comment or a
-// string within it; a script (.txtar) anywhere in it.
+// docs/spec-ids.txt and each fact about API keys (AK) of docs/api-keys-facts.txt, why the others wait (docs/spec-open.txt), and
+// which certification modules of docs/certification.md. A test names one in its name, or in a comment or a string within it; a
+// script (.txtar) anywhere in it.
 package main
 
 import (
@@ -23,11 +24,10 @@ func main() {
 
 // run reports on the module in dir.
 func run(dir string, out io.Writer) error {
-	list, err := os.ReadFile(dir + "/docs/spec-ids.txt")
+	ids, err := listed(os.DirFS(dir))
 	if err != nil {
 		return err
 	}
-	ids := strings.Fields(string(list))
 	named, err := search(os.DirFS(dir), ids)
 	if err != nil {
 		return err
@@ -68,6 +68,20 @@ func run(dir string, out io.Writer) error {
 	return reportModules(os.DirFS(dir), out)
 }
 
+// listed gives every id that a test should name: those of docs/spec-ids.txt, then those that begin the lines of
+// docs/api-keys-facts.txt.
+func listed(module fs.FS) ([]string, error) {
+	list, err := fs.ReadFile(module, "docs/spec-ids.txt")
+	if err != nil {
+		return nil, err
+	}
+	facts, err := begun(module, "docs/api-keys-facts.txt")
+	if err != nil {
+		return nil, err
+	}
+	return append(strings.Fields(string(list)), slices.Sorted(maps.Keys(facts))...), nil
+}
+
 // classOf gives the K of K12 and the SEC-KEY of SEC-KEY-15.
 func classOf(id string) string { return strings.TrimRight(id, "-0123456789") }
 
@@ -76,14 +90,19 @@ const noReason = "NO REASON"
 
 // openReasons reads docs/spec-open.txt: of each id that no test names, why.
 func openReasons(module fs.FS) (map[string]string, error) {
-	text, err := fs.ReadFile(module, "docs/spec-open.txt")
+	return begun(module, "docs/spec-open.txt")
+}
+
+// begun reads lines that begin with an id: what follows each. A line that begins with # is for people.
+func begun(module fs.FS, name string) (map[string]string, error) {
+	text, err := fs.ReadFile(module, name)
 	if err != nil {
 		return nil, err
 	}
 	out := map[string]string{}
 	for line := range strings.SplitSeq(string(text), "\n") {
-		if id, reason, ok := strings.Cut(line, " "); ok && id != "#" {
-			out[id] = strings.TrimSpace(reason)
+		if id, rest, ok := strings.Cut(line, " "); ok && id != "#" {
+			out[id] = strings.TrimSpace(rest)
 		}
 	}
 	return out, nil

@@ -95,7 +95,7 @@ var (
 	testName = regexp.MustCompile(`^(Test|Fuzz|Benchmark|Example)`)
 	// inName finds the K12 of TestK12TheKeyIsShownOnce; words that are ids as they stand need no pattern.
 	inName = regexp.MustCompile(`^(?:Test|Fuzz)([KO]\d+)[A-Z]`)
-	dashed = regexp.MustCompile(`(?:SEC|FLT)-[A-Z]+-\d+|INV-\d+`)
+	dashed = regexp.MustCompile(`(?:SEC|FLT)-[A-Z]+-\d+|(?:INV|AK)-\d+`)
 )
 
 // idsIn gives the known ids that text names, each once.

@@ -117,7 +117,7 @@ func (n *nodeProcess) check(_ *testing.T, token string, now time.Time) error {
 		return err
 	}
 	if !n.out.Scan() {
-		return fmt.Errorf("node ended: %v", n.out.Err())
+		return fmt.Errorf("node ended: %w", n.out.Err())
 	}
 	if n.out.Text() != "ok" {
 		return fmt.Errorf("jose: %s", n.out.Text())

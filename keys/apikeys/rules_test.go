@@ -32,10 +32,6 @@ func (r *replica) ruled(t testing.TB, caller ident.Caller, rules apikeys.Rules) 
 	return k, plain.Reveal()
 }
 
-func at(ip string) ident.Origin {
-	return ident.Origin{IP: netip.MustParseAddr(ip), UserAgent: "curl/8"}
-}
-
 // A network has one spelling, whatever was written.
 func TestNetworksAreCanonical(t *testing.T) {
 	for in, want := range map[string]string{

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"bufio"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -32,7 +33,7 @@ func TestEventsAreRead(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"data: " + strings.Repeat("x", 101), strings.Repeat("data: xxxxxxxxx\n", 11)} {
-		if _, err := readAll(text, 100); err != errLongEvent {
+		if _, err := readAll(text, 100); !errors.Is(err, errLongEvent) {
 			t.Errorf("a long event: %v", err)
 		}
 	}
@@ -40,7 +41,7 @@ func TestEventsAreRead(t *testing.T) {
 		t.Errorf("after a long line of no meaning: %q", got)
 	}
 	for _, noise := range []string{"z", ":\n\n", "data\n\n", "\n"} {
-		if got, err := readAll("data: a\n\n"+strings.Repeat(noise, 70<<10/len(noise))+"data: b\n\n", 100); err != errLongEvent || !slices.Equal(got, []string{"a"}) {
+		if got, err := readAll("data: a\n\n"+strings.Repeat(noise, 70<<10/len(noise))+"data: b\n\n", 100); !errors.Is(err, errLongEvent) || !slices.Equal(got, []string{"a"}) {
 			t.Errorf("%q without an end: %q, %v", noise, got, err)
 		}
 	}

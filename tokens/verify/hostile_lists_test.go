@@ -139,7 +139,7 @@ func TestAnswersThatAreNotTaken(t *testing.T) {
 			http.Redirect(w, r, evil.url+"one", http.StatusPermanentRedirect)
 		},
 		"206":                 func(l *listSite, w http.ResponseWriter, _ *http.Request) { status(w, 206, l.list()) },
-		"304 without a cause": func(_ *listSite, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304) },
+		"304 without a cause": func(_ *listSite, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotModified) },
 		"404":                 func(l *listSite, w http.ResponseWriter, _ *http.Request) { status(w, 404, l.list()) },
 		"500":                 func(l *listSite, w http.ResponseWriter, _ *http.Request) { status(w, 500, l.list()) },
 		"503":                 func(l *listSite, w http.ResponseWriter, _ *http.Request) { status(w, 503, l.list()) },
