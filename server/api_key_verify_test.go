@@ -8,6 +8,7 @@ import (
 // What a resource server learns of a key that it was sent: 200 in any case, a
 // code, and no more of a key that is not its organisation's than of one that
 // does not exist.
+// AK-58.
 func TestAResourceServerAsksAboutAKey(t *testing.T) {
 	g := start(t)
 	admin := g.admin()

@@ -9,6 +9,7 @@ import (
 )
 
 // O19 O20 O21 O22 O23 O25 O26 K11 K12: an API key from the first to the last request.
+// AK-04, AK-17, AK-19.
 func TestTheLifeOfAnAPIKey(t *testing.T) {
 	g := start(t)
 	admin := g.admin()
@@ -132,6 +133,7 @@ func TestTheKeyInThePathIsTheOneThatIsChanged(t *testing.T) {
 	}
 }
 
+// AK-57.
 func TestRefusedAPIKeys(t *testing.T) {
 	g := start(t)
 	admin := g.admin()
@@ -166,6 +168,7 @@ func TestRefusedAPIKeys(t *testing.T) {
 }
 
 // O40: unknown, malformed, revoked and foreign-prefix keys are answered alike.
+// AK-34.
 func TestBadAPIKeysAreAnsweredAlike(t *testing.T) {
 	g := start(t)
 	admin := g.admin()
@@ -189,6 +192,7 @@ func TestBadAPIKeysAreAnsweredAlike(t *testing.T) {
 	}
 }
 
+// AK-59.
 func TestJudgingAKeyForOthers(t *testing.T) {
 	g := start(t)
 	admin := g.admin()

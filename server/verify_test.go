@@ -6,6 +6,7 @@ import (
 )
 
 // Forward authentication: what nginx, Traefik, Caddy and Envoy are told.
+// AK-35, AK-64, AK-65, AK-66.
 func TestForwardAuthentication(t *testing.T) {
 	g := start(t)
 	a := g.login(adminEmail, adminPassword)

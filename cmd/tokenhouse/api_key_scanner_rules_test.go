@@ -24,6 +24,7 @@ func printed(t *testing.T, args ...string) string {
 
 // The generated rules are well-formed for their scanners, and find a key where
 // it stands.
+// AK-73.
 func TestScannerRules(t *testing.T) {
 	gitleaks := map[string]string{} // TOML, one value a line
 	for line := range strings.Lines(printed(t, "api-key", "scanner-rules", "--prefix", "acme_live")) {

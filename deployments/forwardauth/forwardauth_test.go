@@ -22,6 +22,7 @@ type scene struct {
 
 // O35 and the specification of API keys: each proxy takes Bearer and X-API-Key, asks for permissions, hands on who is asking
 // and nothing that a client says of itself, and refuses a revoked key on the very next request.
+// AK-64, AK-65, AK-66.
 func TestReverseProxiesAskAboutEveryRequest(t *testing.T) {
 	app := application(t)
 	for _, p := range proxies {

@@ -38,6 +38,7 @@ type places struct{ listen, second, application, house string }
 
 var proxies = []proxy{
 	{
+		// AK-60
 		name: "nginx", shipped: "../nginx/forward-auth.conf", command: runNginx,
 		replaced: func(at places) [][2]string {
 			return [][2]string{
@@ -47,6 +48,7 @@ var proxies = []proxy{
 		},
 	},
 	{
+		// AK-62
 		name: "caddy", shipped: "../caddy/Caddyfile", relays: true,
 		command: func(t *testing.T, _, config string) *exec.Cmd {
 			return exec.Command(tool(t, "caddy", "caddy"), "run", "--config", config, "--adapter", "caddyfile")
@@ -69,6 +71,7 @@ var proxies = []proxy{
 		},
 	},
 	{
+		// AK-63
 		name: "envoy", shipped: "../envoy/envoy.yaml", relays: true,
 		command: func(t *testing.T, dir, config string) *exec.Cmd {
 			return exec.Command(tool(t, "envoy", envoy), "-c", config, "--use-dynamic-base-id", "--concurrency", "1", "-l", "warn")

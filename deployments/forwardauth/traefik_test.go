@@ -14,6 +14,7 @@ import (
 
 // Traefik itself is not run here: what its manual says that it asks, with the
 // shipped file, is answered as the file expects.
+// AK-61.
 func TestTheQuestionsOfTraefikAreAnswered(t *testing.T) {
 	text, err := os.ReadFile("../traefik/dynamic.yaml")
 	must(t, err)

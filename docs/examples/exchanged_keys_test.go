@@ -12,6 +12,7 @@ import (
 
 // An API key is exchanged for a token, which jose in Node.js and PyJWT verify
 // offline, and refuse through the status list after the key was revoked.
+// AK-44, AK-69.
 func TestATokenOfARevokedAPIKeyIsRefusedOffline(t *testing.T) {
 	const ttl = 10 * time.Second // the shortest there is
 	c := newClone(t, "TOKENHOUSE_STATUS_LIST_TTL="+ttl.String())

@@ -19,7 +19,8 @@ func TestATestNamesAnIDInItsNameACommentOrAString(t *testing.T) {
 		"// K1, K12 and O2: see there. K1.": {"K1", "K12", "O2"},
 		`{name: "SEC-KEY-15/FLT-DB-15"}`:    {"SEC-KEY-15", "FLT-DB-15"},
 		"# INV-02: nothing is lost":         {"INV-02"},
-		"// AK-07, AK-070 and SOAK-07":      {"AK-07"},
+		"// AK-07: not AK-070":              {"AK-07"},
+		"SOAK-07":                           nil,
 		"OK12 K123 K1x xK1 SEC-KEY-150 K9":  nil,
 		"TestKeysAreShownOnce":              nil,
 	} {
@@ -42,15 +43,16 @@ func helper() { _ = "O2" }
 		"cmd/testdata/script/tour.txtar": {Data: []byte("# K1, K4\n")},
 		"node_modules/x/a.test.js":       {Data: []byte("// K3\n")},
 		"docs/examples/verify.test.mjs":  {Data: []byte("// O3\n")},
+		"storage/storagetest/keys.go":    {Data: []byte("package storagetest\n\n// O4\nfunc keys() {}\n")},
 	}
-	got, err := search(module, []string{"K1", "K2", "K3", "K4", "O1", "O2", "O3"})
+	got, err := search(module, []string{"K1", "K2", "K3", "K4", "O1", "O2", "O3", "O4"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for id, want := range map[string][]string{
 		"K1": {"cmd/testdata/script/tour.txtar", "keys TestShown"}, "K2": {"keys TestShown"}, "K3": nil,
 		"K4": {"cmd/testdata/script/tour.txtar"}, "O1": {"keys/key_test.go"}, "O2": {"keys/key_test.go"},
-		"O3": {"docs/examples/verify.test.mjs"},
+		"O3": {"docs/examples/verify.test.mjs"}, "O4": {"storage/storagetest/keys.go"},
 	} {
 		if !slices.Equal(got[id], want) {
 			t.Errorf("%s is named by %q, want %q", id, got[id], want)

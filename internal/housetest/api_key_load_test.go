@@ -128,6 +128,7 @@ func lastAfter(uses []keyUse, then time.Time) (last time.Duration) {
 // SEC-KEY-09, FLT-CLU-17: at a thousand requests a second with one key, at two
 // replicas on PostgreSQL, none that began two seconds after DELETE returned is
 // accepted; with wait=all, none that began after it.
+// AK-40, AK-43.
 func TestARevokedKeyUnderLoad(t *testing.T) {
 	h := housetest.Start(t, housetest.Options{Postgres: true, Replicas: 2})
 	admin := h.Client().As(h.Login(h.Admin).Access)
@@ -163,6 +164,7 @@ func TestARevokedKeyUnderLoad(t *testing.T) {
 // key was confirmed everywhere. The key is never accepted again, at no replica,
 // by none of many requests; live keys go on for the declared staleness and no
 // longer.
+// AK-42.
 func TestRevokedKeysWhileTheDatabaseIsStopped(t *testing.T) {
 	cluster := pgtest.Private(t)
 	h := housetest.Start(t, housetest.Options{Replicas: 2, Config: func(c *house.Config) {
@@ -225,6 +227,7 @@ func TestRevokedKeysWhileTheDatabaseIsStopped(t *testing.T) {
 
 // With wait=all, whoever cannot confirm is named, with the time by which it
 // believes nothing any more; and by then nobody waits for it.
+// AK-43.
 func TestWaitingForAReplicaThatIsGone(t *testing.T) {
 	h := housetest.Start(t, housetest.Options{Replicas: 2})
 	admin := h.Client().As(h.Login(h.Admin).Access)

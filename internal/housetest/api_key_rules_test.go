@@ -25,6 +25,7 @@ func limits(r housetest.Reply) [4]string {
 // Every reply to a limited key says what is left, wherever the key is taken: our
 // own API, forward-auth, and the body of the verification for others. What is
 // too much is 429, everywhere alike.
+// AK-36.
 func TestALimitedKeyIsToldWhatIsLeft(t *testing.T) {
 	housetest.Both(t, housetest.Options{}, func(t *testing.T, h *housetest.Harness) {
 		admin := h.Client().As(h.Login(h.Admin).Access)
@@ -100,6 +101,7 @@ func TestALimitedKeyIsToldWhatIsLeft(t *testing.T) {
 
 // A key is good from its networks only, as the trusted proxy tells the client's
 // address; what the client itself claims is not believed.
+// AK-27.
 func TestTheNetworksOfAKeyFollowTheTrustedProxy(t *testing.T) {
 	h := housetest.Start(t, housetest.Options{})
 	admin := h.Client().As(h.Login(h.Admin).Access)

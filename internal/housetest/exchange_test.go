@@ -40,6 +40,7 @@ func expiresIn(r housetest.Reply) int {
 
 // Whoever has an API key gets a JWT for it, of at most 15 minutes, that anybody
 // verifies offline (RFC 8693): with what the key may do and no more.
+// AK-67, AK-68, AK-69.
 func TestAnAPIKeyIsExchangedForAToken(t *testing.T) {
 	housetest.Both(t, housetest.Options{}, func(t *testing.T, h *housetest.Harness) {
 		admin := h.Client().As(h.Login(h.Admin).Access)
@@ -193,6 +194,7 @@ func TestATokenOfAnAPIKeyIsTheKeyAndNotItsOwner(t *testing.T) {
 
 // Tokens derived from the key die with it, here at once and within the bound
 // elsewhere; and with what its owner may do.
+// AK-44.
 func TestTheEndOfAnAPIKeyEndsItsTokens(t *testing.T) {
 	housetest.Both(t, housetest.Options{Replicas: 2}, func(t *testing.T, h *housetest.Harness) {
 		admin := h.Client().As(h.Login(h.Admin).Access)

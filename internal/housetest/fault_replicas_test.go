@@ -63,6 +63,7 @@ func chase(t *testing.T, use func(replica int) housetest.Reply) time.Duration {
 // FLT-CLU-13, FLT-CLU-17, SEC-KEY-09, INV-02, K18: a credential revoked at one
 // replica is used at the other without a pause. Nothing but the database is
 // between them.
+// AK-40.
 func TestARevocationReachesTheOtherReplica(t *testing.T) {
 	for _, backend := range []bool{true, false} {
 		t.Run(fmt.Sprintf("postgres=%t", backend), func(t *testing.T) {
@@ -91,6 +92,7 @@ func TestARevocationReachesTheOtherReplica(t *testing.T) {
 
 // FLT-DB-22: the connections that wake the followers are killed again and again.
 // Polling keeps the bound.
+// AK-39.
 func TestRevocationsArriveWithoutWakeUps(t *testing.T) {
 	h := housetest.Start(t, housetest.Options{Postgres: true, Replicas: 2})
 	db := database(t, h.Config.Database.URL)

@@ -139,6 +139,7 @@ func TestK22ChecksAreMadeInTheOrderSignatureExpiryOrganisation(t *testing.T) {
 	})
 }
 
+// AK-45, AK-46, AK-47.
 func TestK24ARotatedKeyKeepsItsOldSecretForTheGrace(t *testing.T) {
 	housetest.Both(t, housetest.Options{Replicas: 2, Config: kubewatch}, func(t *testing.T, h *housetest.Harness) {
 		admin := func() *housetest.Client { return h.Client().As(h.Login(h.Admin).Access) }
@@ -171,6 +172,7 @@ func TestK24ARotatedKeyKeepsItsOldSecretForTheGrace(t *testing.T) {
 }
 
 // K23: a panic, too, shows no credential.
+// AK-18.
 func TestK23NoLogLineHoldsACredential(t *testing.T) {
 	housetest.Both(t, housetest.Options{Config: kubewatch}, func(t *testing.T, h *housetest.Harness) {
 		s := h.Login(h.Admin)

@@ -13,6 +13,7 @@ import (
 // Whoever reports keys learns nothing of them, and real ones are refused at once
 // where it was answered, with the tokens they were exchanged for, and at the
 // other replica when it has heard.
+// AK-70, AK-71.
 func TestReportedKeysAreRefused(t *testing.T) {
 	housetest.Both(t, housetest.Options{Replicas: 2}, func(t *testing.T, h *housetest.Harness) {
 		admin := h.Client().As(h.Login(h.Admin).Access)

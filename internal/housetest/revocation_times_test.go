@@ -37,6 +37,7 @@ func moreEndings(t *testing.T, h *housetest.Harness) []ended {
 // it before the reply, by the other one within two seconds, as its metric says
 // too, and by resource servers that follow the other one's feed. The times are
 // those of docs/revocation.md.
+// AK-37, AK-40, AK-41.
 func TestTimesOfRevocation(t *testing.T) {
 	options := housetest.Options{Replicas: 2, Config: func(c *house.Config) { c.Tokens.RefreshGrace, c.Tokens.RefreshCooldown = 0, 0 }}
 	housetest.Both(t, options, func(t *testing.T, h *housetest.Harness) {

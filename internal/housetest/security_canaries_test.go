@@ -70,6 +70,7 @@ func (tr *trap) Before(statement string) error {
 // but with whom it was given to: not in the log at debug level, any table or
 // file of the database, the metrics, an error, a list or the audit log, though
 // requests failed, the database failed and the server panicked.
+// AK-18, AK-20.
 func TestSecretsLeaveNoTrace(t *testing.T) {
 	var snare *trap
 	options := housetest.Options{

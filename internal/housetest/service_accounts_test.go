@@ -149,6 +149,7 @@ func TestServiceAccountsGiveNobodyMore(t *testing.T) {
 
 // SEC-KEY-08: whatever an owner loses their keys lose at both
 // replicas; what was given to another owner before goes on.
+// AK-25, AK-52.
 func TestKeysOfOwnersThatLeave(t *testing.T) {
 	housetest.Both(t, housetest.Options{Replicas: 2}, func(t *testing.T, h *housetest.Harness) {
 		admin := h.Client().As(h.Login(h.Admin).Access)

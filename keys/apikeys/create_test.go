@@ -19,6 +19,7 @@ import (
 
 // K13, O20, O21, O27: the key has the form of the deployment, keeps the order
 // of its permissions and belongs to its maker's organisation.
+// AK-08, AK-11, AK-13.
 func TestAKeyIsMadeForItsMakerAndWorks(t *testing.T) {
 	t.Parallel()
 	d := onSQLite(t)
@@ -64,6 +65,7 @@ func TestAKeyWithoutExpiryWorksForYears(t *testing.T) {
 }
 
 // O31: until revoked or expired; SEC-KEY-11: an expired key is refused.
+// AK-24.
 func TestAKeyEndsWithItsExpiry(t *testing.T) {
 	t.Parallel()
 	d := onSQLite(t)
@@ -128,6 +130,7 @@ func TestWhatIsWrongWithANewKeyIsSaidFieldByField(t *testing.T) {
 }
 
 // O19: never more than its maker may, and it is named what is lacking.
+// AK-49, AK-50.
 func TestAKeyIsNeverGivenMoreThanItsMakerHas(t *testing.T) {
 	t.Parallel()
 	d := onSQLite(t)
@@ -170,6 +173,7 @@ func TestAKeyIsNeverGivenMoreThanItsMakerHas(t *testing.T) {
 }
 
 // A wildcard means what exists when it is used, within what the owner may do.
+// AK-56.
 func TestAWildcardFollowsTheCatalogueWithinTheOwnersRole(t *testing.T) {
 	t.Parallel()
 	d := onSQLite(t)
@@ -211,6 +215,7 @@ func TestThePresetOfAnAgentIsMetricsAndAgentsOnly(t *testing.T) {
 	}
 }
 
+// AK-51.
 func TestAKeyDoesNotOutliveTheKeyThatMadeIt(t *testing.T) {
 	t.Parallel()
 	d := onSQLite(t)
@@ -266,6 +271,7 @@ func TestTheOperatorMakesKeysForOthers(t *testing.T) {
 }
 
 // A lookup id that is taken costs another try, not the request.
+// AK-09.
 func TestATakenLookupIDIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	d := onSQLite(t)

@@ -12,6 +12,7 @@ import (
 
 // A family of many generations and members ends in one commit, and in
 // statements that do not grow with the members.
+// AK-53.
 func TestAFamilyEndsTogether(t *testing.T) {
 	t.Parallel()
 	d := onSQLite(t)
@@ -55,6 +56,7 @@ func TestAFamilyEndsTogether(t *testing.T) {
 
 // cascade=false ends the maker alone; ending what it made later reaches through
 // those that ended before.
+// AK-54.
 func TestAFamilyOutlivesAMakerThatEndedAlone(t *testing.T) {
 	t.Parallel()
 	d := onSQLite(t)

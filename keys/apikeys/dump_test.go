@@ -31,6 +31,7 @@ func openReadOnly(t *testing.T, path string) *sql.DB {
 
 // K12, O23, SEC-KEY-13: the credential is in what Create and Rotate
 // return, and nowhere else: no list, event, log or file.
+// AK-17, AK-19, AK-20.
 func TestACredentialIsShownOnceAndKeptNowhere(t *testing.T) {
 	t.Parallel()
 	d := onSQLite(t)

@@ -26,6 +26,7 @@ func minted(t testing.TB, prefix string) string {
 }
 
 // K13 and O22
+// AK-02, AK-03.
 func TestKeysLookAsTheirDeploymentSays(t *testing.T) {
 	for prefix, form := range map[string]string{
 		"kw_live": `^kw_live_[0-9A-Za-z]{46}$`, "overwatch_ak": `^overwatch_ak_[0-9A-Za-z]{46}$`, "th_live": `^th_live_[0-9A-Za-z]{46}$`,
@@ -40,6 +41,7 @@ func TestKeysLookAsTheirDeploymentSays(t *testing.T) {
 	}
 }
 
+// AK-06.
 func TestTheChecksumIsCRC32InBase62(t *testing.T) {
 	sum := checksum("123456789") // CRC-32's own check value is 0xcbf43926
 	var n uint64
@@ -68,6 +70,7 @@ func TestWhatIsNoKeyIsSeenWithoutADatabase(t *testing.T) {
 
 // Any single mistake in typing is caught by the checksum, and so is any
 // exchange of neighbours.
+// AK-07.
 func TestATypingErrorIsSeenWithoutADatabase(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		good := []byte(rapid.StringMatching(`[a-z0-9_]{1,32}`).Draw(t, "prefix") + "_" + rapid.StringMatching(`[0-9A-Za-z]{40}`).Draw(t, "body"))
@@ -97,6 +100,7 @@ var reference = regexp.MustCompile(`\A([a-z0-9_]{1,32})_([0-9A-Za-z]{8})([0-9A-Z
 
 // FuzzParse: parse agrees with the regular expression and an independent
 // checksum, for any text and for the same text with its checksum put right.
+// AK-01, AK-06.
 func FuzzParse(f *testing.F) {
 	for _, prefix := range []string{"kw_live", "overwatch_ak", "a", "_"} {
 		f.Add(minted(f, prefix))
@@ -152,6 +156,7 @@ func crcOf(s string) string {
 
 // SEC-OAU-65, for API keys: no two credentials alike, each character as likely as any other,
 // first and last characters independent.
+// AK-05.
 func TestSecretsAreRandom(t *testing.T) {
 	const n = 100_000
 	seen := make(map[string]bool, n)

@@ -46,6 +46,7 @@ func (r *replica) refuses(t *testing.T, credential, result string) {
 }
 
 // Whoever shows a key can end it, with the keys that it made and its tokens.
+// AK-71.
 func TestALeakedKeyIsRevokedWithAllThatCameOfIt(t *testing.T) {
 	d := onSQLite(t)
 	r, other := d.replica(t), d.replica(t)
@@ -111,6 +112,7 @@ func TestALeakOfAPreviousSecret(t *testing.T) {
 	r.refuses(t, third.Reveal(), "revoked")
 }
 
+// AK-71.
 func TestAQuarantinedKeyWaitsForItsOwner(t *testing.T) {
 	d := onSQLite(t)
 	r := d.replica(t)

@@ -101,6 +101,7 @@ func TestAMonthIsThatOfTheCalendar(t *testing.T) {
 
 // What a key lacks is said before its limits are looked at, and takes nothing
 // from them (the order of the specification: permissions, then limits).
+// AK-30.
 func TestPermissionsGoBeforeLimits(t *testing.T) {
 	t.Parallel()
 	d := onSQLite(t)

@@ -289,6 +289,7 @@ func (m *model) check(t *rapid.T) {
 
 // INV-08, SEC-KEY-08: no sequence of making, delegating, rotating, demoting,
 // revoking, giving away, reporting as leaked and releasing lets a key do what its owner and its makers cannot.
+// AK-50, AK-52, AK-53, AK-56.
 func TestNoSequenceOfChangesLetsAKeyDoMore(t *testing.T) {
 	t.Parallel()
 	d := onSQLite(t)

@@ -23,6 +23,7 @@ var keeper = scope.Of(append(slices.Clone(engineer), "api-keys:manage", "service
 
 // A service account owns the keys that are made for it, by whoever may do that,
 // and caps them as its role does.
+// AK-13, AK-55.
 func TestKeysOfServiceAccounts(t *testing.T) {
 	t.Parallel()
 	d := onSQLite(t)

@@ -23,6 +23,7 @@ func refused(t *testing.T, r *replica, credential string) {
 
 // K18, O26, SEC-KEY-09: refused from the next request on, warm as it is. K25:
 // the others work. K17: it is seen when and by whom.
+// AK-37.
 func TestARevokedKeyIsRefusedAtOnce(t *testing.T) {
 	t.Parallel()
 	d := onSQLite(t)
@@ -76,6 +77,7 @@ func TestAKeyRevokedOnOneReplicaIsRefusedOnTheOther(t *testing.T) {
 }
 
 // Revoking a key revokes what it made, and what that made, in one commit.
+// AK-53.
 func TestTheKeysThatAKeyMadeGoWithIt(t *testing.T) {
 	t.Parallel()
 	d := onSQLite(t)

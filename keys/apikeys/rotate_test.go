@@ -16,6 +16,7 @@ import (
 )
 
 // K24, O32, SEC-KEY-18: same key, new credential; the old one until its grace ends.
+// AK-15, AK-45, AK-46, AK-47.
 func TestTheOldCredentialWorksUntilItsGraceEnds(t *testing.T) {
 	t.Parallel()
 	d := onSQLite(t)
@@ -44,6 +45,7 @@ func TestTheOldCredentialWorksUntilItsGraceEnds(t *testing.T) {
 }
 
 // K24: with no grace the old credential ends at once.
+// AK-47.
 func TestWithoutGraceTheOldCredentialEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	d := onSQLite(t)
@@ -57,6 +59,7 @@ func TestWithoutGraceTheOldCredentialEndsAtOnce(t *testing.T) {
 	r.as(t, fresh.Reveal())
 }
 
+// AK-14.
 func TestAThirdCredentialDropsTheFirst(t *testing.T) {
 	t.Parallel()
 	d := onSQLite(t)

@@ -51,6 +51,7 @@ func TestNetworksAreCanonical(t *testing.T) {
 
 // A key is good from its networks only, IPv4 and IPv6, and the refusal is that
 // of a key that does not exist; the log says which it was.
+// AK-27.
 func TestAKeyIsGoodInItsNetworksOnly(t *testing.T) {
 	t.Parallel()
 	d := onSQLite(t)

@@ -19,6 +19,7 @@ func from(ip string) ident.Origin {
 }
 
 // K24's list and O37: each credential says when it was last used, and from where.
+// AK-16.
 func TestTheLastUseOfEachCredentialIsKept(t *testing.T) {
 	t.Parallel()
 	d := onSQLite(t)
@@ -83,6 +84,7 @@ func TestTheFirstUseOfAnHourIsRecordedOnce(t *testing.T) {
 }
 
 // SEC-KEY-20: nothing is written by a verification and nothing of it is lost.
+// AK-31.
 func TestUseIsCountedWithoutWriting(t *testing.T) {
 	t.Parallel()
 	d := onSQLite(t)

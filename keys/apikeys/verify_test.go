@@ -19,6 +19,7 @@ import (
 
 // O40 and O37: whatever is wrong with a key, the caller sees one answer; the
 // audit log has the reason and the address.
+// AK-24, AK-25, AK-34.
 func TestEveryRefusalLooksTheSameAndIsRecordedAsWhatItIs(t *testing.T) {
 	t.Parallel()
 	d := onSQLite(t)
@@ -100,6 +101,7 @@ func TestAKeyIsComparedWhole(t *testing.T) {
 // A warm key is verified without the database, and so is an id that no key
 // has; a silent feed means asking, and a database that does not answer means
 // no (SEC-KEY-09).
+// AK-22, AK-42.
 func TestAWarmKeyReadsNoDatabase(t *testing.T) {
 	t.Parallel()
 	d := onSQLite(t)
@@ -156,6 +158,7 @@ func TestAnUnknownKeyWorksAsSoonAsItExists(t *testing.T) {
 }
 
 // SEC-KEY-08, INV-08: rights follow the owner's, at once.
+// AK-28, AK-52.
 func TestAKeyLosesWhatItsOwnerLoses(t *testing.T) {
 	t.Parallel()
 	d := onSQLite(t)

@@ -292,6 +292,7 @@ func TestALongTransactionNeitherHidesNorRepeatsChanges(t *testing.T) {
 }
 
 // A change wakes the followers of other replicas at once on PostgreSQL.
+// AK-38.
 func TestAChangeWakesOtherReplicas(t *testing.T) {
 	url := pgtest.URL(t)
 	open := func() *DB {

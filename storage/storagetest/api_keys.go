@@ -59,6 +59,7 @@ func insertKeys(t *testing.T, f *fixture, keys ...apikeys.Key) {
 
 // apiKeyReading: a key comes back as it was stored, to its own organisation
 // only (K15), lists are newest first and go on where they stopped.
+// AK-12.
 func apiKeyReading(t *testing.T, f *fixture) {
 	a, b := ident.NewOrgID(f.now, rand.Reader), ident.NewOrgID(f.now, rand.Reader)
 	k, foreign := apiKeyOf(a, "AAAAaaaa", f.now), apiKeyOf(b, "aaaaAAAA", f.now)
@@ -130,6 +131,7 @@ func apiKeyPages(t *testing.T, f *fixture) {
 }
 
 // apiKeyWriting: a lookup id is given once, and changes are whole.
+// AK-09.
 func apiKeyWriting(t *testing.T, f *fixture) {
 	org := ident.NewOrgID(f.now, rand.Reader)
 	k := usableKey(org, "AAAAAAAA", f.now)
