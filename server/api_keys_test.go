@@ -216,3 +216,52 @@ func TestJudgingAKeyForOthers(t *testing.T) {
 		t.Errorf("%d %s", a.status, a.body)
 	}
 }
+
+// AK-48: each list of keys says when the secret that a rotation replaced was last
+// used, and from where, so that people know when nobody needs it any more.
+func TestAListTellsWhoUsesTheReplacedSecret(t *testing.T) {
+	g := start(t)
+	admin := g.admin()
+	id, old := g.createKey(admin, `{"name":"k","permissions":["agents:read"]}`)
+	g.want(g.do("POST", "/api/v1/api-keys/"+id+"/rotate", `{"grace":"24h"}`, bearer(admin)...), 200)
+	previous := func() map[string]any {
+		t.Helper()
+		if err := g.house.APIKeys.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		list, _ := g.want(g.do("GET", "/api/v1/api-keys", "", bearer(admin)...), 200).json["data"].([]any)
+		if len(list) != 1 {
+			t.Fatalf("%d keys are listed", len(list))
+		}
+		k, _ := list[0].(map[string]any)
+		if current, _ := k["current_secret"].(map[string]any); current["last_used_at"] != nil {
+			t.Errorf("nobody used the new secret, and yet %v", current)
+		}
+		secret, _ := k["previous_secret"].(map[string]any)
+		return secret
+	}
+	if p := previous(); p == nil || p["last_used_at"] != nil || p["last_used_ip"] != "" {
+		t.Errorf("before it is used: %v", p)
+	}
+	g.advance(10 * time.Minute)
+	g.want(g.do("GET", "/api/v1/me", "", "X-API-Key", old, "User-Agent", "an old deployment"), 200)
+	if p := previous(); p["last_used_at"] != "2030-01-31T12:10:00Z" || p["last_used_ip"] != "127.0.0.1" || p["last_used_user_agent"] != "an old deployment" {
+		t.Errorf("after it was used: %v", p)
+	}
+}
+
+// AK-53, AK-54: with a key end those that it made, and not with cascade=false.
+func TestWhatEndsWithAKey(t *testing.T) {
+	g := start(t)
+	admin := g.admin()
+	for query, spared := range map[string]bool{"": false, "?cascade=true": false, "?cascade=false": true} {
+		id, maker := g.createKey(admin, `{"name":"maker","permissions":["api-keys:create","agents:read"]}`)
+		child := g.want(g.do("POST", "/api/v1/api-keys", `{"name":"child","permissions":["agents:read"]}`, "X-API-Key", maker), 201).text("api_key")
+		if a := g.do("DELETE", "/api/v1/api-keys/"+id+"?cascade=maybe", "", bearer(admin)...); a.status != 422 {
+			t.Errorf("cascade=maybe: %d %s", a.status, a.body)
+		}
+		g.want(g.do("DELETE", "/api/v1/api-keys/"+id+query, "", bearer(admin)...), 204)
+		g.want(g.do("GET", "/api/v1/me", "", "X-API-Key", maker), 401)
+		g.want(g.do("GET", "/api/v1/me", "", "X-API-Key", child), map[bool]int{true: 200, false: 401}[spared])
+	}
+}

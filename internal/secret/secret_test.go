@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 )
 
 // SEC-OBS-01: a credential prints itself nowhere.
@@ -81,5 +82,30 @@ func TestMACSeparatesItsParts(t *testing.T) {
 	}
 	if !Equal(MAC(key, "a", "b"), MAC(key, "a", "b")) || Equal(nil, []byte{0}) {
 		t.Error("equality is broken")
+	}
+}
+
+// AK-23: two texts are told apart no sooner where they differ at once than where
+// they differ at their end. They are long, so that a comparison that stops at the
+// first difference would be a thousand times faster.
+func TestComparingTakesAsLongWhereverTheDifferenceIs(t *testing.T) {
+	a := make([]byte, 1<<20)
+	early, late := bytes.Clone(a), bytes.Clone(a)
+	early[0], late[len(late)-1] = 1, 1
+	fastest := func(b []byte) time.Duration {
+		best := time.Hour
+		for range 5 {
+			began := time.Now()
+			if Equal(a, b) {
+				t.Fatal("they are taken for the same")
+			}
+			best = min(best, time.Since(began))
+		}
+		return best
+	}
+	soon, end := fastest(early), fastest(late)
+	t.Logf("different at once: %s; at the end: %s", soon, end)
+	if soon < end/4 {
+		t.Errorf("a difference at once is told after %s, one at the end after %s", soon, end)
 	}
 }
