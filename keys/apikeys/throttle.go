@@ -8,7 +8,8 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 )
 
-// Throttle bounds how many wrong keys one source may present. A source is an
+// Throttle bounds how many wrong keys one source may present: such as never
+// were good. A source is an
 // IPv4 address or an IPv6 /64. What exceeds it is refused without a question
 // to the database. A right key that is in memory passes all the same, so that
 // nobody is locked out of a key by guesses at it, not even a neighbour of the

@@ -155,16 +155,17 @@ func lacking(caller ident.Caller, required []scope.Permission) scope.Set {
 	return nil
 }
 
-// judge tells what became of the attempt, up to the networks of the key. What
-// is wrong counts against its source.
+// judge tells what became of the attempt, up to the networks of the key. A
+// guess counts against its source; a key's own secret is none, whatever became
+// of the key: its holder goes on to learn that it was revoked.
 func (s *Service) judge(ctx context.Context, a *attempt) (verdict, error) {
 	v, err := s.examine(ctx, a)
 	switch {
 	case errors.Is(err, fault.RateLimited): // the throttle let nobody ask
 		return verdict{result: resultThrottled, wait: fault.Of(err).RetryAfter}, nil
-	case a.paid && (err != nil || v.result == resultOK):
+	case a.paid && (err != nil || v.generation > 0):
 		s.wrong.giveBack(a.source, s.Throttle.orDefault(), a.now)
-	case !a.paid && err == nil && v.result != resultOK:
+	case !a.paid && err == nil && v.generation == 0:
 		if wait := s.wrong.take(a.source, s.Throttle.orDefault(), a.now); wait > 0 {
 			return verdict{result: resultThrottled, wait: wait}, nil
 		}
