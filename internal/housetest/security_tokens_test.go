@@ -72,7 +72,7 @@ func TestNamesNeverBecomeClaims(t *testing.T) {
 		if !slices.Equal(claims["permissions"].([]any), []any{"agents:read"}) || !slices.Equal(claims["roles"].([]any), []any{"iss"}) {
 			t.Errorf("rights were overwritten: %v", claims)
 		}
-		want := []string{"aud", "client_id", "exp", "iat", "iss", "jti", "nbf", "org_id", "permissions", "roles", "scope", "sid", "sub"}
+		want := []string{"aud", "client_id", "exp", "iat", "iss", "jti", "nbf", "org_id", "permissions", "roles", "scope", "sid", "status", "sub"}
 		var got []string
 		for name := range claims {
 			got = append(got, name)
