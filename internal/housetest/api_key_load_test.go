@@ -45,7 +45,7 @@ const (
 // keyLoadTime is how long the load is kept up, over all rounds.
 func keyLoadTime(t *testing.T) time.Duration {
 	t.Helper()
-	text := cmp.Or(os.Getenv("TOKENHOUSE_TEST_LOAD"), "6s")
+	text := cmp.Or(os.Getenv("TOKENHOUSE_TEST_LOAD"), "3s")
 	d, err := time.ParseDuration(text)
 	if err != nil {
 		t.Fatal(err)

@@ -19,12 +19,12 @@ import (
 )
 
 // loadTime is how long load is kept up: as TOKENHOUSE_TEST_LOAD says, such as
-// 10m, or six seconds.
+// 10m, or three seconds.
 func loadTime(t *testing.T) time.Duration {
 	t.Helper()
 	text := os.Getenv("TOKENHOUSE_TEST_LOAD")
 	if text == "" {
-		return 6 * time.Second
+		return 3 * time.Second
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil {

