@@ -69,16 +69,22 @@ func (f *Feed) everywhere(ctx context.Context, now time.Time) (Heard, error) {
 			return h, nil
 		}
 		still, err := f.missing(ctx, question, h.Missing)
-		switch {
-		case ctx.Err() != nil: // the end of patience is an answer, not a failure
-			return h, nil
-		case err != nil:
-			return h, err
+		if err != nil {
+			return h, unlessOver(ctx, err)
 		}
 		if h.Missing = still; len(still) == 0 {
 			return h, nil
 		}
 	}
+}
+
+// unlessOver is err, but where ctx has ended: the end of patience is an answer
+// and no failure.
+func unlessOver(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // others is the list without this process, which heard at its own commit.
