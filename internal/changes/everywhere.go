@@ -81,10 +81,12 @@ func (f *Feed) everywhere(ctx context.Context, now time.Time) (Heard, error) {
 // unlessOver is err, but where ctx has ended: the end of patience is an answer
 // and no failure.
 func unlessOver(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+	select {
+	case <-ctx.Done():
 		return nil
+	default:
+		return err
 	}
-	return err
 }
 
 // others is the list without this process, which heard at its own commit.
