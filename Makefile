@@ -42,6 +42,8 @@ test-openbao: ## run the tests of Vault's transit engine against the OpenBao tha
 .PHONY: test-kms
 test-kms: testenv ## run the tests of the key services that only a build tag brings in
 	@.ci/test-kms
+	@$(GO) vet -tags $(TAGS),cloudkms ./keys/masterkey/cloudkms ./internal/house
+	@$(GO) test -tags $(TAGS),cloudkms ./keys/masterkey/cloudkms
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (60s)

@@ -32,8 +32,10 @@ func (c Config) custodian(text string) (sealing.Custodian, error) {
 		return vault.New(u, token)
 	case "pkcs11":
 		return pkcs11Key(u, token)
+	case "awskms", "gcpkms", "azurekeyvault":
+		return cloudKey(u)
 	default:
-		return nil, fmt.Errorf("no key management service is known by %q; use vault://host/transit/key, or pkcs11: with its build tag", before(text, ":"))
+		return nil, fmt.Errorf("no key management service is known by %q; use vault://host/transit/key, or pkcs11:, awskms:, gcpkms: or azurekeyvault: with their build tags", before(text, ":"))
 	}
 }
 
