@@ -39,6 +39,12 @@ check: ## gofmt, go vet, staticcheck, golangci-lint, govulncheck, and the tests 
 test-openbao: ## run the tests of Vault's transit engine against the OpenBao that OPENBAO names
 	@TOKENHOUSE_TEST_OPENBAO="$(OPENBAO)" $(GO) test -count=1 -v -tags $(TAGS) ./keys/masterkey/vault
 
+.PHONY: test-kms
+test-kms: testenv ## run the tests of the key services that only a build tag brings in
+	@.ci/test-kms
+	@$(GO) vet -tags $(TAGS),cloudkms ./keys/masterkey/cloudkms ./internal/house
+	@$(GO) test -tags $(TAGS),cloudkms ./keys/masterkey/cloudkms
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (60s)
 	@FUZZTIME=$(FUZZTIME) .ci/fuzz

@@ -68,7 +68,7 @@ func settings() []setting {
 		text("data_dir", "directory of the SQLite database and the generated master key", func(c *config) *string { return &c.House.DataDir }),
 		hidden("master_key", "seals private keys and peppers: 32 bytes in base64", func(c *config) *secret.Plain { return &c.House.Sealing.MasterKey }).defaultsTo("made in data_dir, for a loopback issuer"),
 		text("master_key_file", "file that holds the master key", func(c *config) *string { return &c.House.Sealing.MasterKeyFile }).defaultsTo("data/master.key"),
-		text("key_sealer", "URL of a key management service that wraps the master key: vault://host/transit/key", func(c *config) *string { return &c.House.Sealing.KeySealer }).defaultsTo("none"),
+		text("key_sealer", "URL of a key management service that wraps the master key: vault://host/transit/key, or where built in pkcs11:…, awskms:…, gcpkms:…, azurekeyvault:…", func(c *config) *string { return &c.House.Sealing.KeySealer }).defaultsTo("none"),
 		hidden("key_sealer_token", "shown to the key management service: a token of Vault, the PIN of an HSM", func(c *config) *secret.Plain { return &c.House.Sealing.SealerToken }).defaultsTo("none"),
 		hidden("master_key_previous", "the earlier master key, while it is replaced", func(c *config) *secret.Plain { return &c.House.Sealing.Previous.MasterKey }).defaultsTo("none"),
 		text("master_key_previous_file", "file that holds the earlier master key", func(c *config) *string { return &c.House.Sealing.Previous.MasterKeyFile }).defaultsTo("none"),

@@ -30,8 +30,12 @@ func (c Config) custodian(text string) (sealing.Custodian, error) {
 	switch u.Scheme {
 	case vault.Scheme, vault.InsecureScheme:
 		return vault.New(u, token)
+	case "pkcs11":
+		return pkcs11Key(u, token)
+	case "awskms", "gcpkms", "azurekeyvault":
+		return cloudKey(u)
 	default:
-		return nil, fmt.Errorf("no key management service is known by %q; use vault://host/transit/key", before(text, ":"))
+		return nil, fmt.Errorf("no key management service is known by %q; use vault://host/transit/key, or pkcs11:, awskms:, gcpkms: or azurekeyvault: with their build tags", before(text, ":"))
 	}
 }
 
