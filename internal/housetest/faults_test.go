@@ -343,6 +343,11 @@ func rows(t *testing.T, db *sql.DB, table string) (out []string) {
 		if err := rs.Scan(into...); err != nil {
 			t.Fatal(err)
 		}
+		for i, name := range names {
+			if strings.HasPrefix(table, "api_key") && strings.HasPrefix(name, "used") {
+				values[i] = "any"
+			}
+		}
 		out = append(out, fmt.Sprintf("%s %v", table, values))
 	}
 	if err := rs.Err(); err != nil {
