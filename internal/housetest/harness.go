@@ -44,6 +44,9 @@ type Options struct {
 	Env func(replica int, env *house.Env)
 	// HTTP changes the limits of the public listener.
 	HTTP func(*http.Server)
+	// Still leaves out the work in the background: nothing but requests reads or
+	// writes. House.Tend does it where a test wants it.
+	Still bool
 }
 
 // Epoch is what a harness's clock shows at first.
@@ -195,7 +198,15 @@ func (h *Harness) open(n int, l net.Listener) {
 		h.opts.HTTP(r.public)
 	}
 	running := make(chan struct{})
-	go func() { defer close(r.ended); close(running); built.Run(ctx) }()
+	go func() {
+		defer close(r.ended)
+		close(running)
+		if h.opts.Still {
+			<-ctx.Done()
+			return
+		}
+		built.Run(ctx)
+	}()
 	<-running
 	go func() { _ = r.public.Serve(l) }()
 	go func() { _ = r.ops.Serve(ops) }()
