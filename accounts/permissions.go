@@ -21,6 +21,7 @@ const (
 	APIKeysRevoke         scope.Permission = "api-keys:revoke"
 	APIKeysRotate         scope.Permission = "api-keys:rotate"
 	APIKeysManage         scope.Permission = "api-keys:manage" // keys of other people
+	APIKeysPolicy         scope.Permission = "api-keys:policy" // what keys of the organisation may be
 	ClientsRead           scope.Permission = "clients:read"
 	ClientsManage         scope.Permission = "clients:manage"
 	ServiceAccountsRead   scope.Permission = "service-accounts:read"
@@ -38,7 +39,7 @@ func Permissions() []scope.Permission {
 		UsersRead, UsersCreate, UsersUpdate, UsersDisable,
 		OrganizationsRead, OrganizationsUpdate, OrganizationsDelete,
 		RolesRead, RolesManage,
-		APIKeysRead, APIKeysCreate, APIKeysRevoke, APIKeysRotate, APIKeysManage,
+		APIKeysRead, APIKeysCreate, APIKeysRevoke, APIKeysRotate, APIKeysManage, APIKeysPolicy,
 		ClientsRead, ClientsManage, ServiceAccountsRead, ServiceAccountsManage,
 		SessionsRead, SessionsRevoke, AuditRead, SigningKeysRead, SigningKeysManage,
 	}

@@ -45,6 +45,7 @@ const (
 	APIKeyTransferred    Name = "api_key.transferred" // it has another owner
 	APIKeyExpiring       Name = "api_key.expiring"    // once at each notice
 	APIKeyExpired        Name = "api_key.expired"
+	APIKeyPolicySet      Name = "api_key.policy_set" // what an organisation lets its keys be
 	ServiceCreated       Name = "service_account.created"
 	ServiceUpdated       Name = "service_account.updated"
 	ServiceRoleSet       Name = "service_account.role_set"
@@ -97,6 +98,7 @@ var catalogue = []entry{
 	{APIKeyUsed, "TH1405I"}, {APIKeyRefused, "TH1406W"}, {APIKeyDue, "TH1407W"},
 	{APIKeyLeaked, "TH1408W"}, {APIKeyQuarantined, "TH1409W"}, {APIKeyReleased, "TH1410I"},
 	{APIKeyTransferred, "TH1411I"}, {APIKeyExpiring, "TH1412W"}, {APIKeyExpired, "TH1413W"},
+	{APIKeyPolicySet, "TH1414W"},
 	{PermissionDenied, "TH1501W"}, {CrossOrgDenied, "TH1502W"},
 	{SigningKeyAdded, "TH1601I"}, {SigningKeyRotated, "TH1602I"}, {SigningKeyRemoved, "TH1603I"}, {SigningKeyRevoked, "TH1604W"},
 	{MasterKeyChanged, "TH1605W"}, {MasterKeyResealed, "TH1606I"}, {MasterKeyRewrapped, "TH1607I"},

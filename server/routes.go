@@ -138,6 +138,8 @@ func (s *Server) administrationRoutes() []route {
 		{http.MethodGet, "/api/v1/organizations", require(accounts.OrganizationsRead), handle(s, http.StatusOK, s.listOrganizations)},
 		{http.MethodGet, "/api/v1/organizations/:id", require(accounts.OrganizationsRead), handle(s, http.StatusOK, s.getOrganization)},
 		{http.MethodPatch, "/api/v1/organizations/:id", require(accounts.OrganizationsUpdate), handle(s, http.StatusOK, s.renameOrganization)},
+		{http.MethodGet, "/api/v1/organizations/:id/key-policy", require(accounts.APIKeysRead), handle(s, http.StatusOK, s.getKeyPolicy)},
+		{http.MethodPatch, "/api/v1/organizations/:id/key-policy", require(accounts.APIKeysPolicy), handle(s, http.StatusOK, s.setKeyPolicy)},
 		{http.MethodGet, "/api/v1/roles", require(accounts.RolesRead), handle(s, http.StatusOK, s.listRoles)},
 		{http.MethodPut, "/api/v1/roles/:name", require(accounts.RolesManage), handle(s, http.StatusOK, s.setRole)},
 		{http.MethodDelete, "/api/v1/roles/:name", require(accounts.RolesManage), handle(s, http.StatusNoContent, s.deleteRole)},

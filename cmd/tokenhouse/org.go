@@ -40,7 +40,7 @@ func (p *process) orgCommand() *cobra.Command {
 			})
 		},
 	})
-	return group("org", "Manage organisations", create, list)
+	return group("org", "Manage organisations", create, list, p.keyPolicyCommand())
 }
 
 type orgView struct {

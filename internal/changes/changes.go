@@ -35,6 +35,8 @@ const (
 	MasterKey Kind = "master_key"
 	// APIKey: forget the API key with lookup id Key.
 	APIKey Kind = "api_key"
+	// APIKeyPolicy: forget what organisation Key lets its API keys do.
+	APIKeyPolicy Kind = "api_key.policy"
 	// Client: forget the OAuth client Key.
 	Client Kind = "client"
 	// User: forget what is known of the standing of user Key, in every organisation.

@@ -27,6 +27,8 @@ type memory struct {
 	unknown *coherent.Cache[string, struct{}]
 	lookups *coherent.Cache[ident.APIKeyID, string]
 	imports *coherent.Cache[string, string] // lookup ids by those of imports
+	// policies are those of organisations that have a key in use.
+	policies *coherent.Cache[ident.OrgID, Policy]
 }
 
 // entry is a key as it is stored, and what its owner was last found to leave of it.
@@ -36,7 +38,7 @@ type entry struct {
 	last    atomic.Pointer[ceiling]
 }
 
-type ceiling struct{ owner, effective scope.Set }
+type ceiling struct{ owner, policy, effective scope.Set }
 
 func (s *Service) memory() *memory {
 	s.cached.once.Do(func() {
@@ -45,6 +47,7 @@ func (s *Service) memory() *memory {
 		s.cached.unknown = coherent.New[string, struct{}](size, s.Fresh)
 		s.cached.lookups = coherent.New[ident.APIKeyID, string](size, s.Fresh)
 		s.cached.imports = coherent.New[string, string](size, s.Fresh)
+		s.cached.policies = coherent.New[ident.OrgID, Policy](size, s.Fresh)
 	})
 	return &s.cached
 }
@@ -105,35 +108,40 @@ func (s *Service) pay(a *attempt) error {
 	return nil
 }
 
-// effective is what the key allows while its owner may do owner: concrete
-// permissions, no more than either. It is computed once for each answer of Owners.
-func (e *entry) effective(owner scope.Set, all scope.Catalogue) scope.Set {
-	if c := e.last.Load(); c != nil && slices.Equal(c.owner, owner) {
+// effective is what the key allows while its owner may do owner, under the
+// policy: concrete permissions, no more than any of them. It is computed once for
+// each answer of Owners and each policy.
+func (e *entry) effective(owner scope.Set, p Policy, all scope.Catalogue) scope.Set {
+	if c := e.last.Load(); c != nil && slices.Equal(c.owner, owner) && slices.Equal(c.policy, p.Permissions) {
 		return c.effective
 	}
-	c := &ceiling{owner: owner, effective: all.Expand(e.allowed.Meet(owner))}
+	c := &ceiling{owner: owner, policy: p.Permissions, effective: all.Expand(e.allowed.Meet(owner).Meet(p.Ceiling()))}
 	e.last.Store(c)
 	return c.effective
 }
 
-// Hear forgets keys that changed, and that a lookup id had no key.
+// Hear forgets keys and policies that changed, and that a lookup id had no key.
 func (s *Service) Hear(cs []changes.Change) {
 	m := s.memory()
 	for _, c := range cs {
-		if c.Kind == changes.APIKey {
+		switch c.Kind {
+		case changes.APIKey:
 			m.keys.Purge(c.Key)
 			m.unknown.Purge(c.Key)
 			m.hearImport(c.Key)
+		case changes.APIKeyPolicy:
+			m.policies.Purge(ident.OrgID(c.Key))
 		}
 	}
 }
 
-// Forget forgets every key.
+// Forget forgets every key and policy.
 func (s *Service) Forget() {
 	m := s.memory()
 	m.keys.PurgeAll()
 	m.unknown.PurgeAll()
 	m.imports.PurgeAll()
+	m.policies.PurgeAll()
 }
 
 var _ changes.Subscriber = (*Service)(nil)

@@ -44,7 +44,8 @@ func (c Changes) rules(of Rules) (Rules, error) {
 // may do, and, where a key asks, rules that are no wider than its own, so that no
 // key widens itself. The rules of a key stay within those of the key that made
 // it (Rules.Exceeds), and so those of a key that made others cannot become
-// narrower than theirs: that is fault.Conflict.
+// narrower than theirs: that is fault.Conflict. A key that was given more than the
+// policy of the organisation permits now is not widened either.
 func (s *Service) Change(ctx context.Context, caller ident.Caller, id ident.APIKeyID, c Changes) (Key, error) {
 	now := s.Now()
 	seen, err := s.findOwn(ctx, caller, id, PermCreate, now)
@@ -64,7 +65,14 @@ func (s *Service) Change(ctx context.Context, caller ident.Caller, id ident.APIK
 	if err != nil {
 		return Key{}, err
 	}
+	policy, err := s.presentPolicy(ctx, caller.Tenant().Org())
+	if err != nil {
+		return Key{}, err
+	}
 	if len(rules.Exceeds(seen.Rules)) > 0 {
+		if err := fault.Refusals(policy.permits(&seen)); err != nil {
+			return Key{}, err
+		}
 		if err := s.mayWiden(ctx, caller, seen, rules); err != nil {
 			return Key{}, s.denied(ctx, caller, err, now, targetOf(&seen))
 		}
@@ -77,8 +85,7 @@ func (s *Service) Change(ctx context.Context, caller ident.Caller, id ident.APIK
 	if err != nil {
 		return Key{}, err
 	}
-	k.Status = k.statusAt(now, s.rotateAfter())
-	return k, nil
+	return s.shown(k, policy, now), nil
 }
 
 // mayWiden refuses a caller who could not make such a key.

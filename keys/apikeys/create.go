@@ -48,22 +48,26 @@ type New struct {
 // Create makes a key of the caller's organisation and returns it with its
 // credential, which is never shown again. The caller needs api-keys:create and
 // everything that the key shall do; a key that makes another must have been
-// given that too, and the other expires no later than itself. What is wrong
-// with n is fault.Invalid, what the caller lacks fault.InsufficientPermissions.
+// given that too, and the other expires no later than itself. It may do no more
+// than the policy of the organisation permits, and must end in its time. What is
+// wrong with n is fault.Invalid, what the caller lacks fault.InsufficientPermissions.
 func (s *Service) Create(ctx context.Context, caller ident.Caller, n New) (Key, secret.Plain, error) {
 	if !caller.May(PermCreate) {
 		return Key{}, secret.Plain{}, fault.Lacking(string(PermCreate))
 	}
 	now := s.Now()
-	k, err := s.judgeNew(ctx, caller, n, now)
+	policy, err := s.presentPolicy(ctx, caller.Tenant().Org())
+	if err != nil {
+		return Key{}, secret.Plain{}, err
+	}
+	k, err := s.judgeNew(ctx, caller, n, policy, now)
 	if err != nil {
 		return Key{}, secret.Plain{}, s.denied(ctx, caller, err, now)
 	}
 	for range maxCollisions {
-		made, plain, err := s.insert(ctx, caller, k)
+		made, plain, err := s.insert(ctx, caller, k, policy)
 		if err == nil {
-			made.Status = made.statusAt(now, s.rotateAfter())
-			return made, plain, nil
+			return s.shown(made, policy, now), plain, nil
 		}
 		if !errors.Is(err, fault.Conflict) {
 			return Key{}, secret.Plain{}, s.denied(ctx, caller, err, now)
@@ -73,7 +77,7 @@ func (s *Service) Create(ctx context.Context, caller ident.Caller, n New) (Key, 
 }
 
 // judgeNew checks everything that does not depend on the key that makes it.
-func (s *Service) judgeNew(ctx context.Context, caller ident.Caller, n New, now time.Time) (Key, error) {
+func (s *Service) judgeNew(ctx context.Context, caller ident.Caller, n New, policy Policy, now time.Time) (Key, error) {
 	k := Key{Org: caller.Org, Owner: caller.User, Prefix: s.prefix(), CreatedAt: now, ExpiresAt: n.ExpiresAt}
 	k.CreatedBy = Creator{User: caller.User}
 	switch caller.Kind {
@@ -90,7 +94,7 @@ func (s *Service) judgeNew(ctx context.Context, caller ident.Caller, n New, now 
 	k.Permissions = permissions
 	fields = append(fields, refused...)
 	k.Rules, refused = n.Rules.canonical()
-	fields = append(append(fields, refused...), s.expiry(n.ExpiresAt, now)...)
+	fields = append(append(append(fields, refused...), policy.permits(&k)...), s.judgeEnd(caller, &k, policy)...)
 	refused, err := s.judgeOwner(ctx, caller, n.Owner, &k)
 	if err != nil {
 		return Key{}, err
@@ -104,7 +108,17 @@ func (s *Service) judgeNew(ctx context.Context, caller ident.Caller, n New, now 
 	return k, s.generations(ctx, caller)
 }
 
-// expiry judges when a new key shall expire.
+// judgeEnd judges when the new key k shall expire. What a key makes may end with
+// its maker, which insert knows.
+func (s *Service) judgeEnd(caller ident.Caller, k *Key, policy Policy) []fault.Field {
+	if refused := s.expiry(k.ExpiresAt, k.CreatedAt); len(refused) > 0 || caller.Kind == ident.APIKey {
+		return refused
+	}
+	k.ExpiresAt = s.capped(k.ExpiresAt, k.CreatedAt)
+	return policy.outlives(k)
+}
+
+// expiry judges when a new key shall expire by the settings.
 func (s *Service) expiry(asked, now time.Time) []fault.Field {
 	latest := now.Add(s.MaxLifetime)
 	switch {
@@ -169,7 +183,7 @@ func (s *Service) concrete(ps []scope.Permission) scope.Set {
 }
 
 // insert stores the key under a new lookup id; fault.Conflict where that is taken.
-func (s *Service) insert(ctx context.Context, caller ident.Caller, k Key) (Key, secret.Plain, error) {
+func (s *Service) insert(ctx context.Context, caller ident.Caller, k Key, policy Policy) (Key, secret.Plain, error) {
 	var err error
 	if k.Lookup, err = secret.Text(s.Random, lookupSize); err != nil {
 		return Key{}, secret.Plain{}, err
@@ -189,7 +203,7 @@ func (s *Service) insert(ctx context.Context, caller ident.Caller, k Key) (Key, 
 			if err != nil {
 				return err
 			}
-			if k.ExpiresAt, err = delegated(parent, k); err != nil {
+			if k.ExpiresAt, err = delegated(policy.bound(parent), k); err != nil {
 				return err
 			}
 			k.Rules = rules.inheriting(parent.Rules)
@@ -198,6 +212,9 @@ func (s *Service) insert(ctx context.Context, caller ident.Caller, k Key) (Key, 
 			}
 		}
 		k.ExpiresAt = s.capped(k.ExpiresAt, k.CreatedAt)
+		if err := fault.Refusals(policy.outlives(&k)); err != nil {
+			return err
+		}
 		if err := tx.InsertAPIKey(k); err != nil {
 			return err
 		}

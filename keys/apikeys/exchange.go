@@ -30,13 +30,13 @@ func endOfTokens(id ident.APIKeyID, at time.Time) changes.Change {
 // a token.
 type Exchangeable struct {
 	Caller    ident.Caller // as Verify has it
-	Allowed   scope.Set    // the key's own permissions, wildcards included, whatever its owner may do
-	ExpiresAt time.Time    // of the key; zero: never
+	Allowed   scope.Set    // the key's own permissions within the policy, wildcards included, whatever its owner may do
+	ExpiresAt time.Time    // the end of the key; zero: never
 }
 
 // Exchange is Verify for a token that others will believe without asking: what
-// was verified is read again from the database, whatever is remembered. It
-// costs one read more.
+// was verified, and the policy, is read again from the database, whatever is
+// remembered. It costs two reads more.
 func (s *Service) Exchange(ctx context.Context, presented string, o ident.Origin) (Exchangeable, error) {
 	caller, err := s.Verify(ctx, presented, o)
 	if err != nil {
@@ -49,10 +49,15 @@ func (s *Service) Exchange(ctx context.Context, presented string, o ident.Origin
 	if err != nil {
 		return Exchangeable{}, errInvalidKey()
 	}
-	if sec := s.match(&k, presented); sec == nil || refusal(&k, sec, s.Now()) != "" {
+	policy, err := s.presentPolicy(ctx, k.Org)
+	if err != nil {
+		return Exchangeable{}, err
+	}
+	if sec := s.match(&k, presented); sec == nil || refusal(&k, sec, policy, s.Now()) != "" {
 		return Exchangeable{}, errInvalidKey()
 	}
-	return Exchangeable{Caller: caller, Allowed: scope.Of(k.Permissions...), ExpiresAt: k.ExpiresAt}, nil
+	allowed := scope.Of(k.Permissions...).Meet(policy.Ceiling())
+	return Exchangeable{Caller: caller, Allowed: allowed, ExpiresAt: policy.end(k.CreatedAt, k.ExpiresAt)}, nil
 }
 
 func errInvalidKey() error { return fault.New(fault.InvalidAPIKey, "The API key is not valid.") }
@@ -86,7 +91,11 @@ func (s *Service) holder(ctx context.Context, org ident.OrgID, id ident.APIKeyID
 	case err != nil:
 		return nil, ident.Caller{}, err
 	}
-	if e.key.ID != id || e.key.Org != org || refusal(&e.key, &Secret{}, s.Now()) != "" {
+	policy, err := s.policyOf(ctx, org)
+	if err != nil {
+		return nil, ident.Caller{}, err
+	}
+	if e.key.ID != id || e.key.Org != org || refusal(&e.key, &Secret{}, policy, s.Now()) != "" {
 		return nil, ident.Caller{}, errInvalidKey()
 	}
 	standing, err := s.Owners.Standing(ctx, e.key.Owner, org)
@@ -98,7 +107,7 @@ func (s *Service) holder(ctx context.Context, org ident.OrgID, id ident.APIKeyID
 	}
 	return e, ident.Caller{
 		Kind: ident.APIKey, Org: org, User: e.key.Owner, Email: standing.Email, Key: id,
-		Permissions: e.effective(standing.Permissions, s.Catalogue),
+		Permissions: e.effective(standing.Permissions, policy, s.Catalogue),
 	}, nil
 }
 

@@ -28,8 +28,12 @@ const (
 	noticeBatch = 100
 )
 
-// NoticeStore finds the keys whose expiry is to be told.
+// NoticeStore finds the keys whose expiry, or age, is to be told.
 type NoticeStore interface {
+	// DueAPIKeys returns at most limit usable keys, at now, whose current secret
+	// was created before and is not marked as due, oldest secret first; and how
+	// many usable keys have such an old secret, marked or not.
+	DueAPIKeys(ctx context.Context, before, now time.Time, limit int) (unmarked []Key, due int, err error)
 	// APIKeysToNotice returns at most limit keys that are not revoked, expire
 	// between after and now plus the notice's lead, live longer than that lead,
 	// and were not given that notice or a later one; the end that is nearest first.

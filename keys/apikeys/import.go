@@ -28,7 +28,8 @@ var last4Form = regexp.MustCompile(`^[!-~]{0,4}$`)
 
 // Import makes keys of the caller's organisation whose credentials another
 // system made. They are used, listed, rotated and revoked like any other; the
-// first rotation gives a credential of ours. The caller is the operator. Of each
+// first rotation gives a credential of ours. The settings and the policy hold for
+// them as for any other new key. The caller is the operator. Of each
 // key it tells what kept it from being imported: nil; fault.Conflict where the
 // hash was imported before, so that an import may be run again; fault.Invalid.
 // The error is that of the whole. With dry nothing is stored.
@@ -43,12 +44,16 @@ func (s *Service) Import(ctx context.Context, caller ident.Caller, imports []Imp
 	if len(imports) > MaxImport {
 		return nil, fault.Refuse("keys", "at most 500 at once")
 	}
+	policy, err := s.presentPolicy(ctx, caller.Tenant().Org())
+	if err != nil {
+		return nil, err
+	}
 	now := s.Now()
 	problems := make([]error, len(imports))
 	judged := make([]judgedImport, 0, len(imports))
 	for i, n := range imports {
 		j := judgedImport{at: i}
-		if j.key, problems[i] = s.judgeNew(ctx, caller, n.New, now); problems[i] == nil {
+		if j.key, problems[i] = s.judgeNew(ctx, caller, n.New, policy, now); problems[i] == nil {
 			j.lookup, problems[i] = s.judgeImport(ctx, n, &j.key)
 		}
 		switch f := fault.Of(problems[i]); {
@@ -61,7 +66,7 @@ func (s *Service) Import(ctx context.Context, caller ident.Caller, imports []Imp
 	if dry {
 		return problems, nil
 	}
-	err := s.insertImports(ctx, caller, judged)
+	err = s.insertImports(ctx, caller, judged)
 	if !errors.Is(err, fault.Conflict) {
 		return problems, err
 	}

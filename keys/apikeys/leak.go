@@ -133,7 +133,8 @@ func (s *Service) exposed(k *Key, credential string, now time.Time) bool {
 	if sec == nil {
 		return false
 	}
-	why := refusal(k, sec, now)
+	// A policy may be widened again, so what it ended is exposed all the same.
+	why := refusal(k, sec, Policy{}, now)
 	return why == "" || why == resultHeld && s.Settings.Leaked != QuarantineLeaked
 }
 
@@ -228,8 +229,12 @@ func (s *Service) Release(ctx context.Context, caller ident.Caller, id ident.API
 	if _, err := s.findOwn(ctx, caller, id, PermRotate, now); err != nil {
 		return Key{}, err
 	}
+	policy, err := s.presentPolicy(ctx, caller.Tenant().Org())
+	if err != nil {
+		return Key{}, err
+	}
 	var k Key
-	err := s.Store.InTx(ctx, func(tx Tx) (err error) {
+	err = s.Store.InTx(ctx, func(tx Tx) (err error) {
 		if k, err = tx.LockAPIKey(caller.Tenant(), id); err != nil {
 			return err
 		}
@@ -245,6 +250,5 @@ func (s *Service) Release(ctx context.Context, caller ident.Caller, id ident.API
 	if err != nil {
 		return Key{}, err
 	}
-	k.Status = k.statusAt(now, s.rotateAfter())
-	return k, nil
+	return s.shown(k, policy, now), nil
 }

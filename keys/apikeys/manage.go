@@ -27,12 +27,20 @@ func (s *Service) Find(ctx context.Context, caller ident.Caller, f Filter, p ide
 		return nil, err
 	}
 	now := s.Now()
-	keys, err := s.Store.APIKeys(ctx, caller.Tenant(), Selection{Filter: f, Now: now, RotateBefore: now.Add(-s.rotateAfter())}, p)
+	policy, err := s.presentPolicy(ctx, caller.Tenant().Org())
+	if err != nil {
+		return nil, err
+	}
+	selected := Selection{Filter: f, Now: now, RotateBefore: now.Add(-s.rotateAfter())}
+	if policy.MaxLifetime > 0 {
+		selected.EndedBefore = now.Add(-policy.MaxLifetime)
+	}
+	keys, err := s.Store.APIKeys(ctx, caller.Tenant(), selected, p)
 	if err != nil {
 		return nil, err
 	}
 	for i := range keys {
-		keys[i].Status = keys[i].statusAt(now, s.rotateAfter())
+		keys[i] = s.shown(keys[i], policy, now)
 	}
 	return keys, s.tellOwners(ctx, keys)
 }
@@ -47,10 +55,20 @@ func (s *Service) Get(ctx context.Context, caller ident.Caller, id ident.APIKeyI
 	if err != nil {
 		return Key{}, err
 	}
-	k.Status = k.statusAt(now, s.rotateAfter())
-	one := []Key{k}
+	policy, err := s.presentPolicy(ctx, k.Org)
+	if err != nil {
+		return Key{}, err
+	}
+	one := []Key{s.shown(k, policy, now)}
 	err = s.tellOwners(ctx, one)
 	return one[0], err
+}
+
+// shown is k as it is told: its end as the policy leaves it, and its status.
+func (s *Service) shown(k Key, p Policy, now time.Time) Key {
+	k = p.bound(k)
+	k.Status = k.statusAt(now, s.rotateAfter())
+	return k
 }
 
 // Rename gives a key another name: see Change.
@@ -63,14 +81,20 @@ func (s *Service) Rename(ctx context.Context, caller ident.Caller, id ident.APIK
 // It needs api-keys:rotate, and where the key is not the caller's own
 // api-keys:manage and everything that the key may do, since whoever rotates a
 // key holds it. Of rotations that happen together one wins and the others are
-// fault.Conflict, as is a key that is revoked or expired.
+// fault.Conflict, as is a key that is revoked or expired, under the policy too:
+// the life of a key counts from its creation. A key that was given more than the
+// policy permits now may be rotated: it does no more by that.
 func (s *Service) Rotate(ctx context.Context, caller ident.Caller, id ident.APIKeyID, grace time.Duration) (Key, secret.Plain, error) {
 	now := s.Now()
 	seen, err := s.findOwn(ctx, caller, id, PermRotate, now)
 	if err != nil {
 		return Key{}, secret.Plain{}, err
 	}
-	if err := s.mayHold(ctx, caller, seen); err != nil {
+	policy, err := s.presentPolicy(ctx, caller.Tenant().Org())
+	if err != nil {
+		return Key{}, secret.Plain{}, err
+	}
+	if err := s.mayHold(ctx, caller, seen, policy); err != nil {
 		return Key{}, secret.Plain{}, s.denied(ctx, caller, err, now, targetOf(&seen))
 	}
 	if grace < 0 || grace > MaxGrace {
@@ -89,8 +113,8 @@ func (s *Service) Rotate(ctx context.Context, caller ident.Caller, id ident.APIK
 		}
 		held := !k.HeldAt.IsZero()
 		k.HeldAt = time.Time{}
-		if refusal(&k, &fresh, now) != "" {
-			return fault.New(fault.Conflict, "A key that is revoked or expired cannot be rotated.")
+		if refusal(&k, &fresh, policy, now) != "" {
+			return errOver(&k, policy, now)
 		}
 		if k.Secrets[0].Generation != generation {
 			return fault.New(fault.Conflict, "The key was rotated by somebody else just now.")
@@ -113,14 +137,22 @@ func (s *Service) Rotate(ctx context.Context, caller ident.Caller, id ident.APIK
 	if err != nil {
 		return Key{}, secret.Plain{}, err
 	}
-	k.Status = k.statusAt(now, s.rotateAfter())
-	return k, plain, nil
+	return s.shown(k, policy, now), plain, nil
+}
+
+// errOver tells why a key that has ended is not rotated.
+func errOver(k *Key, p Policy, now time.Time) error {
+	if k.RevokedAt.IsZero() && (k.ExpiresAt.IsZero() || now.Before(k.ExpiresAt)) {
+		ended := p.end(k.CreatedAt, k.ExpiresAt).UTC().Format(time.RFC3339)
+		return fault.New(fault.Conflict, "The key is older than the organisation lets API keys be, since "+ended+": make another.")
+	}
+	return fault.New(fault.Conflict, "A key that is revoked or expired cannot be rotated.")
 }
 
 // mayHold refuses a caller who would, by holding k, be able to do more. The
 // owner, and the key itself, hold it already. A token that the key was exchanged
 // for lasts minutes and may do less: it never becomes the key.
-func (s *Service) mayHold(ctx context.Context, caller ident.Caller, k Key) error {
+func (s *Service) mayHold(ctx context.Context, caller ident.Caller, k Key, p Policy) error {
 	self := caller.Kind == ident.APIKey && k.ID == caller.Key
 	switch {
 	case self && caller.Token != "":
@@ -141,6 +173,7 @@ func (s *Service) mayHold(ctx context.Context, caller ident.Caller, k Key) error
 	if lacks := scope.Of(holder.Permissions...).Lacks(scope.Of(k.Permissions...)); len(lacks) > 0 {
 		return fault.Lacking(lacks.Strings()...)
 	}
+	holder, k = p.bound(holder), p.bound(k)
 	if !holder.ExpiresAt.IsZero() && (k.ExpiresAt.IsZero() || k.ExpiresAt.After(holder.ExpiresAt)) {
 		return fault.New(fault.Conflict, "A key cannot rotate one that outlives it.")
 	}

@@ -96,4 +96,5 @@ type Selection struct {
 	Filter
 	Now          time.Time
 	RotateBefore time.Time // a key whose secret is older is due for rotation
+	EndedBefore  time.Time // a key that was made then or before has expired by policy; zero: none has
 }

@@ -21,14 +21,11 @@ type Store interface {
 	APIKeys(ctx context.Context, t ident.Tenant, s Selection, p ident.Page) ([]Key, error)
 	// APIKeyExists reports whether some organisation has a key of that id.
 	APIKeyExists(ctx context.Context, id ident.APIKeyID) (bool, error)
-	// DueAPIKeys returns at most limit usable keys, at now, whose current secret
-	// was created before and is not marked as due, oldest secret first; and how
-	// many usable keys have such an old secret, marked or not.
-	DueAPIKeys(ctx context.Context, before, now time.Time, limit int) (unmarked []Key, due int, err error)
 	NoticeStore
 	AllowanceStore
 	UsageStore
 	ImportStore
+	PolicyStore
 	// InTx runs fn in a transaction. fn may run twice.
 	InTx(ctx context.Context, fn func(Tx) error) error
 }
@@ -41,7 +38,6 @@ type Tx interface {
 	// until the commit; fault.NotFound where there is none.
 	LockAPIKey(t ident.Tenant, id ident.APIKeyID) (Key, error)
 	FamilyTx
-	NoticeTx
 	// InsertAPIKey stores a new key and its secrets. It is fault.Conflict where
 	// the lookup id is taken; the transaction is then of no further use.
 	InsertAPIKey(Key) error
@@ -55,10 +51,12 @@ type Tx interface {
 	// transaction is then of no further use.
 	InsertAPIKeyImport(lookup string, id ident.APIKeyID) error
 	Bookkeeping
+	PolicyTx
 }
 
 // Bookkeeping is the part of a Tx that no person asked for.
 type Bookkeeping interface {
+	NoticeTx
 	// MarkAPIKeyDue marks that secret as due for rotation and reports whether it was
 	// not marked before.
 	MarkAPIKeyDue(id ident.APIKeyID, generation int, at time.Time) (bool, error)

@@ -37,6 +37,7 @@ type verdict struct {
 	generation int    // of the secret presented; 0 where none matched
 	result     string
 	standing   Standing      // where the result is ok
+	policy     Policy        // where the secret matched
 	wait       time.Duration // where the source is throttled
 }
 
@@ -53,8 +54,8 @@ type attempt struct {
 // Verify tells who presents a credential, in the order of the specification:
 // shape and checksum; lookup, in memory where the key is warm; comparison in
 // constant time; status, expiry and owner; the network it comes from; then what
-// of the key's permissions its owner has now, and whether that covers what is
-// required; then the limits of the key. Every refusal of the key itself is the
+// of the key's permissions its owner has now and the organisation's policy
+// leaves, and whether that covers what is required; then the limits of the key. Every refusal of the key itself is the
 // same fault.InvalidAPIKey; a lack of permissions is fault.InsufficientPermissions
 // and comes with the caller; a limit that is used up is fault.RateLimited and
 // comes with a Caller that is nobody but has the Allowance; so is, without one, a
@@ -108,7 +109,7 @@ func (s *Service) VerifyFor(ctx context.Context, c ident.Caller, q Question) (Ve
 	holder, err := s.answer(ctx, v, a, c.Origin)
 	answer := Verified{Holder: holder}
 	if holder.Key != "" {
-		answer.ExpiresAt = v.entry.key.ExpiresAt
+		answer.ExpiresAt = v.policy.end(v.entry.key.CreatedAt, v.entry.key.ExpiresAt)
 	}
 	return answer, err
 }
@@ -126,7 +127,7 @@ func (s *Service) answer(ctx context.Context, v verdict, a *attempt, o ident.Ori
 	k := &v.entry.key
 	caller := ident.Caller{
 		Kind: ident.APIKey, Org: k.Org, User: k.Owner, Email: v.standing.Email, Key: k.ID,
-		Permissions: v.entry.effective(v.standing.Permissions, s.Catalogue), Origin: o,
+		Permissions: v.entry.effective(v.standing.Permissions, v.policy, s.Catalogue), Origin: o,
 	}
 	var err error
 	if lacks := lacking(caller, a.required); len(lacks) > 0 {
@@ -197,7 +198,10 @@ func (s *Service) examine(ctx context.Context, a *attempt) (verdict, error) {
 		return v, nil
 	}
 	v.generation = sec.Generation
-	if v.result = refusal(&e.key, sec, a.now); v.result != "" {
+	if v.policy, err = s.policyOf(ctx, e.key.Org); err != nil {
+		return verdict{}, err
+	}
+	if v.result = refusal(&e.key, sec, v.policy, a.now); v.result != "" {
 		return v, nil
 	}
 	if v.standing, err = s.Owners.Standing(ctx, e.key.Owner, e.key.Org); err != nil {
@@ -214,15 +218,16 @@ func (s *Service) examine(ctx context.Context, a *attempt) (verdict, error) {
 	return v, nil
 }
 
-// refusal says why the key, presented by a secret of its own, is no good at
-// now; empty where it is good.
-func refusal(k *Key, sec *Secret, now time.Time) string {
+// refusal says why the key, presented by a secret of its own, is no good at now
+// under the policy; empty where it is good.
+func refusal(k *Key, sec *Secret, p Policy, now time.Time) string {
+	end := p.end(k.CreatedAt, k.ExpiresAt)
 	switch {
 	case !k.RevokedAt.IsZero():
 		return resultRevoked
 	case !k.HeldAt.IsZero():
 		return resultHeld
-	case !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt):
+	case !end.IsZero() && !now.Before(end):
 		return resultExpired
 	case !sec.ValidUntil.IsZero() && !now.Before(sec.ValidUntil):
 		return resultSuperseded

@@ -31,21 +31,22 @@ func selectedKeys(q *gorm.DB, s apikeys.Selection) *gorm.DB {
 	if s.Owner != "" {
 		q = q.Where("owner_id = ?", string(s.Owner))
 	}
-	const lives = "revoked_at = 0 AND (expires_at = 0 OR expires_at > ?)"
+	ended := micros(s.EndedBefore)
+	const lives = "revoked_at = 0 AND (expires_at = 0 OR expires_at > ?) AND created_at > ?"
 	const usable = lives + " AND held_at = 0"
 	switch s.Status {
 	case apikeys.Revoked:
 		return q.Where("revoked_at > 0")
 	case apikeys.Expired:
-		return q.Where("revoked_at = 0 AND expires_at > 0 AND expires_at <= ?", now)
+		return q.Where("revoked_at = 0 AND (expires_at > 0 AND expires_at <= ? OR created_at <= ?)", now, ended)
 	case apikeys.Quarantined:
-		return q.Where(lives+" AND held_at > 0", now)
+		return q.Where(lives+" AND held_at > 0", now, ended)
 	case apikeys.OwnerInactive:
-		return q.Where(usable, now).Where("NOT (" + ownerActive + ")")
+		return q.Where(usable, now, ended).Where("NOT (" + ownerActive + ")")
 	case apikeys.RotationDue:
-		return q.Where(usable, now).Where(ownerActive).Where(secretOld, old)
+		return q.Where(usable, now, ended).Where(ownerActive).Where(secretOld, old)
 	case apikeys.Active:
-		return q.Where(usable, now).Where(ownerActive).Where("NOT "+secretOld, old)
+		return q.Where(usable, now, ended).Where(ownerActive).Where("NOT "+secretOld, old)
 	default:
 		return q
 	}
