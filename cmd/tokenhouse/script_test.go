@@ -26,7 +26,16 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/pgtest"
 )
 
-func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"tokenhouse": main}) }
+func TestMain(m *testing.M) { testscript.Main(suite{m}, map[string]func(){"tokenhouse": main}) }
+
+// suite is every test of this package.
+type suite struct{ *testing.M }
+
+// Run runs them, and removes what they built.
+func (s suite) Run() int {
+	defer func() { _ = os.RemoveAll(shippedTo) }()
+	return s.M.Run()
+}
 
 // TestScripts runs every conversation in testdata/script with the real binary
 // and the real curl, on both backends.
@@ -43,12 +52,14 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"tokenhouse":
 //	jwt PART TOKEN      print the header or payload of a token
 //	dump FILE           write everything the database holds
 func TestScripts(t *testing.T) {
+	path := filepath.Dir(shipped(t)) + string(filepath.ListSeparator)
 	for _, backend := range []string{"sqlite", "postgres"} {
 		t.Run(backend, func(t *testing.T) {
 			testscript.Run(t, testscript.Params{
 				Dir: filepath.Join("testdata", "script"),
 				Setup: func(e *testscript.Env) error {
 					e.Setenv("BACKEND", backend)
+					e.Setenv("PATH", path+e.Getenv("PATH"))
 					e.Values[serverKey{}] = new(runningServer)
 					if backend == "postgres" {
 						e.Setenv("TOKENHOUSE_DATABASE_URL", pgtest.URL(t))

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,17 +30,32 @@ type served struct {
 	ended    chan error
 }
 
-// shipped builds the binary as `make build` does.
-func shipped(t *testing.T) string {
+// shipped is the binary as `make build` makes it, without the race detector: built once for all tests.
+func shipped(t testing.TB) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "tokenhouse")
-	build := exec.Command("go", "build", "-tags", "nomsgpack", "-o", binary, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
+	binary, err := shipping()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return binary
 }
+
+var shippedTo string // a directory; empty while nothing is built
+
+// shipping builds it; see suite.Run, which removes it.
+var shipping = sync.OnceValues(func() (string, error) {
+	var err error
+	if shippedTo, err = os.MkdirTemp("", "tokenhouse-shipped-"); err != nil {
+		return "", err
+	}
+	binary := filepath.Join(shippedTo, "tokenhouse")
+	build := exec.Command("go", "build", "-tags", "nomsgpack", "-o", binary, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return binary, fmt.Errorf("build: %w\n%s", err, out)
+	}
+	return binary, nil
+})
 
 // tested is the binary of this test, which is the command under that name: see TestMain.
 func tested(t *testing.T) string {
@@ -106,7 +122,9 @@ func (s *served) end(t *testing.T) error {
 
 func vacant(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	pid := os.Getpid()
+	own := net.IPv4(127, byte(1+pid>>16), byte(pid>>8), byte(pid)) // every process of tests has an address where nobody else listens
+	l, err := net.Listen("tcp", net.JoinHostPort(own.String(), "0"))
 	if err != nil {
 		t.Fatal(err)
 	}

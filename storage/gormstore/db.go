@@ -90,6 +90,7 @@ func (db *DB) Close() error { return db.close() }
 // config is shared by both dialects.
 func config(prepare bool) *gorm.Config {
 	return &gorm.Config{
+		DisableAutomaticPing:   true, // whoever opens decides whether to wait for the database
 		Logger:                 logger.Discard,
 		SkipDefaultTransaction: true,
 		PrepareStmt:            prepare,
