@@ -147,8 +147,8 @@ func TestAKeyIsNeverGivenMoreThanItsMakerHas(t *testing.T) {
 		"a viewer":                          {viewer, []string{"metrics:read"}, []string{"api-keys:create"}},
 		"nobody":                            {ident.Caller{}, []string{"metrics:read"}, []string{"api-keys:create"}},
 		"a person, of another's permission": {alice, []string{"metrics:read", "users:create"}, []string{"users:create"}},
-		"a person, by a wildcard":           {alice, []string{"api-keys:*"}, []string{"api-keys:manage"}},
-		"a person, everything":              {alice, []string{"*:*"}, []string{"api-keys:manage", "procedures:execute", "service-accounts:manage", "users:create"}},
+		"a person, by a wildcard":           {alice, []string{"api-keys:*"}, []string{"api-keys:manage", "api-keys:policy"}},
+		"a person, everything":              {alice, []string{"*:*"}, []string{"api-keys:manage", "api-keys:policy", "procedures:execute", "service-accounts:manage", "users:create"}},
 		"a key":                             {key, []string{"procedures:execute"}, []string{"procedures:execute"}},
 		"a key, what its owner has":         {key, []string{"metrics:read"}, []string{"metrics:read"}},
 		// All agents permissions there are today, but not those of tomorrow.

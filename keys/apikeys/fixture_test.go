@@ -28,7 +28,7 @@ import (
 var catalogue = func() scope.Catalogue {
 	c, err := scope.NewCatalogue(
 		"agents:read", "agents:create", "agents:delete", "incidents:read", "incidents:create", "metrics:read", "procedures:execute", "users:create",
-		"api-keys:read", "api-keys:create", "api-keys:revoke", "api-keys:rotate", "api-keys:manage", "service-accounts:manage",
+		"api-keys:read", "api-keys:create", "api-keys:revoke", "api-keys:rotate", "api-keys:manage", "api-keys:policy", "service-accounts:manage",
 	)
 	if err != nil {
 		panic(err)
@@ -85,6 +85,8 @@ type gate struct {
 	shut    atomic.Bool
 	calls   atomic.Int64
 	imports atomic.Int64 // questions for imports
+	// policies: whether those alone cannot be read.
+	policies atomic.Bool
 	leases
 }
 
@@ -132,6 +134,16 @@ func (g *gate) ImportedAPIKey(ctx context.Context, lookups []string) (string, er
 		return "", err
 	}
 	return g.Store.ImportedAPIKey(ctx, lookups)
+}
+
+func (g *gate) APIKeyPolicy(ctx context.Context, t ident.Tenant) (apikeys.Policy, error) {
+	if g.policies.Load() {
+		return apikeys.Policy{}, fault.New(fault.Unavailable, "The database is away.")
+	}
+	if err := g.pass(); err != nil {
+		return apikeys.Policy{}, err
+	}
+	return g.Store.APIKeyPolicy(ctx, t)
 }
 
 func (g *gate) InTx(ctx context.Context, fn func(apikeys.Tx) error) error {

@@ -142,7 +142,7 @@ func (s *Service) Rotate(ctx context.Context, caller ident.Caller, id ident.APIK
 
 // errOver tells why a key that has ended is not rotated.
 func errOver(k *Key, p Policy, now time.Time) error {
-	if k.RevokedAt.IsZero() && (k.ExpiresAt.IsZero() || now.Before(k.ExpiresAt)) {
+	if k.RevokedAt.IsZero() && !(Policy{}).over(k, now) {
 		ended := p.end(k.CreatedAt, k.ExpiresAt).UTC().Format(time.RFC3339)
 		return fault.New(fault.Conflict, "The key is older than the organisation lets API keys be, since "+ended+": make another.")
 	}

@@ -33,7 +33,7 @@ func (m *model) leak(t *rapid.T) {
 		t.Fatalf("report: %v", err)
 	}
 	quarantine := m.r.Settings.Leaked == apikeys.QuarantineLeaked
-	if !slices.Contains(k.credentials, credential) || k.revoked || k.held && quarantine {
+	if !slices.Contains(k.credentials, credential) || k.revoked || k.held && quarantine || !k.held && m.ended(k) {
 		return
 	}
 	m.end(k, quarantine)
@@ -84,7 +84,7 @@ func (m *model) transfer(t *rapid.T) {
 	to := rapid.SampledFrom([]ident.UserID{"user_1", "user_2"}).Draw(t, "to")
 	_, err := m.r.Transfer(context.Background(), c, id, to)
 	if err == nil {
-		if !c.May(apikeys.PermManage) || k.revoked || !m.people[to].active || !m.holds(c, by, k.declared) {
+		if !c.May(apikeys.PermManage) || k.revoked || !m.people[to].active || !m.holds(c, by, k.declared) || m.over(k) || !m.policy.permits(k.declared) || by != nil && !m.endsFirst(k, by) {
 			t.Fatalf("transfer %s %v to %s by %s with %v was allowed", id, k.declared, to, c.ID(), c.Permissions)
 		}
 		k.owner = to

@@ -26,6 +26,7 @@ type model struct {
 	keys    map[ident.APIKeyID]*modelKey
 	order   []ident.APIKeyID
 	expired map[string]bool // credentials that ended by rotation
+	policy  policy
 }
 
 type member struct {
@@ -38,8 +39,9 @@ type modelKey struct {
 	maker       ident.APIKeyID
 	declared    []string
 	revoked     bool
-	held        bool     // quarantined
-	credentials []string // that should work, were it not for the rest
+	held        bool      // quarantined
+	credentials []string  // that should work, were it not for the rest
+	made, ends  time.Time // ends: zero for never
 }
 
 // covers tells whether pattern permits all of p, which may be one too, without
@@ -57,7 +59,7 @@ func anyCovers(patterns []string, p string) bool {
 func (m *model) may(k *modelKey) []string {
 	var out []string
 	for _, p := range m.names {
-		if anyCovers(k.declared, p) && slices.Contains(m.people[k.owner].role, p) {
+		if anyCovers(k.declared, p) && slices.Contains(m.people[k.owner].role, p) && anyCovers(m.policy.ceiling, p) {
 			out = append(out, p)
 		}
 	}
@@ -65,7 +67,9 @@ func (m *model) may(k *modelKey) []string {
 	return out
 }
 
-func (m *model) live(k *modelKey) bool { return !k.revoked && !k.held && m.people[k.owner].active }
+func (m *model) live(k *modelKey) bool {
+	return !k.revoked && !k.held && !m.over(k) && m.people[k.owner].active
+}
 
 // caller draws a person or a live key, as the server would present it.
 func (m *model) caller(t *rapid.T) (ident.Caller, *modelKey) {
@@ -112,20 +116,23 @@ func (m *model) create(t *rapid.T) {
 	declared := rapid.SampledFrom([][]string{
 		{"agents:read"}, {"agents:*"}, {"agents:*"}, {"*:read"}, {"*:*"}, {"agents:read", "agents:create"}, {"agents:read", "agents:create"},
 	}).Draw(t, "permissions")
-	for _, p := range []string{"api-keys:create", "api-keys:rotate", "api-keys:manage"} {
+	for _, p := range []string{"api-keys:create", "api-keys:rotate", "api-keys:manage", "api-keys:policy"} {
 		if rapid.IntRange(0, 3).Draw(t, p) > 0 {
 			declared = append(slices.Clone(declared), p)
 		}
 	}
-	k, plain, err := m.r.Create(context.Background(), c, apikeys.New{Name: "x", Permissions: declared})
-	want := c.May(apikeys.PermCreate) && m.holds(c, by, declared)
-	if (err == nil) != want || err != nil && !errors.Is(err, fault.InsufficientPermissions) {
+	ends := m.drawEnd(t)
+	k, plain, err := m.r.Create(context.Background(), c, apikeys.New{Name: "x", Permissions: declared, ExpiresAt: ends})
+	got, fits := m.ending(by, ends)
+	fits = fits && m.policy.permits(declared)
+	want := c.May(apikeys.PermCreate) && m.holds(c, by, declared) && fits
+	if (err == nil) != want || err != nil && !errors.Is(err, fault.InsufficientPermissions) && (fits || !errors.Is(err, fault.Invalid)) {
 		t.Fatalf("create %v by %s with %v: %v; want success %v", declared, c.ID(), c.Permissions, err, want)
 	}
 	if err != nil {
 		return
 	}
-	mk := &modelKey{owner: c.User, declared: declared, credentials: []string{plain.Reveal()}}
+	mk := &modelKey{owner: c.User, declared: declared, credentials: []string{plain.Reveal()}, made: m.r.clock.now(), ends: got}
 	if by != nil {
 		mk.maker = c.Key
 	}
@@ -154,10 +161,10 @@ func (m *model) rotate(t *rapid.T) {
 		return
 	}
 	c, by := m.caller(t)
-	grace := rapid.SampledFrom([]time.Duration{0, time.Hour}).Draw(t, "grace")
+	grace := rapid.SampledFrom([]time.Duration{0, apikeys.MaxGrace}).Draw(t, "grace")
 	_, plain, err := m.r.Rotate(context.Background(), c, id, grace)
 	already := c.Kind == ident.Person && k.owner == c.User || c.Key == id
-	want := !k.revoked && own(c, id, k, apikeys.PermRotate) && (already || m.holds(c, by, k.declared))
+	want := !k.revoked && !m.over(k) && own(c, id, k, apikeys.PermRotate) && (already || m.holds(c, by, k.declared) && m.endsFirst(k, by))
 	if (err == nil) != want {
 		t.Fatalf("rotate %s %v by %s with %v: %v; want success %v", id, k.declared, c.ID(), c.Permissions, err, want)
 	}
@@ -272,6 +279,9 @@ func (m *model) check(t *rapid.T) {
 				t.Fatalf("key %s may %v; want %v", id, got, m.may(k))
 			}
 			for at := k.maker; at != ""; at = m.keys[at].maker {
+				if made := m.keys[at]; m.ended(made) {
+					t.Fatalf("key %s outlives %s, that it descends from", id, at)
+				}
 				for _, p := range c.Permissions.Strings() {
 					if !anyCovers(m.keys[at].declared, p) {
 						t.Fatalf("key %s may %s, which %s, that it descends from, was never given", id, p, at)
@@ -288,8 +298,8 @@ func (m *model) check(t *rapid.T) {
 }
 
 // INV-08, SEC-KEY-08: no sequence of making, delegating, rotating, demoting,
-// revoking, giving away, reporting as leaked and releasing lets a key do what its owner and its makers cannot.
-// AK-50, AK-52, AK-53, AK-56.
+// revoking, giving away, reporting as leaked, releasing and changing the policy lets a key do what its owner, its
+// makers and the policy cannot, or live longer. AK-29, SEC-KEY-11, AK-50, AK-52, AK-53, AK-56.
 func TestNoSequenceOfChangesLetsAKeyDoMore(t *testing.T) {
 	t.Parallel()
 	d := onSQLite(t)
@@ -297,16 +307,18 @@ func TestNoSequenceOfChangesLetsAKeyDoMore(t *testing.T) {
 	r.Observe = nil
 	n := 0
 	// Few permissions, so that a list can cover all that a wildcard does today.
-	small, err := scope.NewCatalogue("agents:read", "agents:create", "metrics:read", "api-keys:create", "api-keys:revoke", "api-keys:rotate", "api-keys:manage")
+	small, err := scope.NewCatalogue("agents:read", "agents:create", "metrics:read", "api-keys:create", "api-keys:revoke", "api-keys:rotate", "api-keys:manage", "api-keys:policy")
 	must(t, err)
+	outer := t
 	rapid.Check(t, func(t *rapid.T) {
 		n++
 		r.Catalogue = small
 		r.Forget()
 		m := &model{
 			r: r, org: ident.OrgID(fmt.Sprintf("org_%d", n)), names: small.All().Strings(),
-			people: map[ident.UserID]*member{"user_1": {}, "user_2": {}}, keys: map[ident.APIKeyID]*modelKey{}, expired: map[string]bool{},
+			people: map[ident.UserID]*member{"user_1": {}, "user_2": {}}, keys: map[ident.APIKeyID]*modelKey{}, expired: map[string]bool{}, policy: policy{ceiling: []string{"*:*"}},
 		}
+		r.org(outer, m.org)
 		for u, who := range m.people {
 			who.active, who.role = true, slices.Clone(m.names)
 			m.publish(u)
@@ -316,7 +328,7 @@ func TestNoSequenceOfChangesLetsAKeyDoMore(t *testing.T) {
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"create": m.create, "delegate": m.create, "delegate again": m.create, "rotate": m.rotate, "revoke": m.revoke, "role": m.setRole, "catalogue": m.grow,
-			"leak": m.leak, "release": m.release, "transfer": m.transfer, "": m.check,
+			"leak": m.leak, "release": m.release, "transfer": m.transfer, "policy": m.setPolicy, "lift": m.operatorWidens, "time": m.pass, "": m.check,
 		})
 	})
 }

@@ -71,6 +71,12 @@ func (p Policy) end(created, expires time.Time) time.Time {
 	return expires
 }
 
+// over reports whether k has ended at now.
+func (p Policy) over(k *Key, now time.Time) bool {
+	end := p.end(k.CreatedAt, k.ExpiresAt)
+	return !end.IsZero() && !now.Before(end)
+}
+
 // bound is k as the policy leaves it: it expires no later than that lets it.
 func (p Policy) bound(k Key) Key {
 	k.ExpiresAt = p.end(k.CreatedAt, k.ExpiresAt)

@@ -37,7 +37,7 @@ func (s *Service) Transfer(ctx context.Context, caller ident.Caller, id ident.AP
 		switch {
 		case !k.RevokedAt.IsZero():
 			return errNoKey()
-		case refusal(&k, &Secret{}, policy, now) == resultExpired:
+		case policy.over(&k, now):
 			return fault.New(fault.Conflict, "A key that has expired cannot be given away.")
 		case k.Owner == owner:
 			return nil

@@ -221,13 +221,12 @@ func (s *Service) examine(ctx context.Context, a *attempt) (verdict, error) {
 // refusal says why the key, presented by a secret of its own, is no good at now
 // under the policy; empty where it is good.
 func refusal(k *Key, sec *Secret, p Policy, now time.Time) string {
-	end := p.end(k.CreatedAt, k.ExpiresAt)
 	switch {
 	case !k.RevokedAt.IsZero():
 		return resultRevoked
 	case !k.HeldAt.IsZero():
 		return resultHeld
-	case !end.IsZero() && !now.Before(end):
+	case p.over(k, now):
 		return resultExpired
 	case !sec.ValidUntil.IsZero() && !now.Before(sec.ValidUntil):
 		return resultSuperseded
