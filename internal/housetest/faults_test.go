@@ -91,6 +91,9 @@ var operations = []operation{
 		h.Client().WithKey(key).CreateKey("sibling", "agents:read")
 		return remove("/api/v1/api-keys/"+id, s.Access)
 	}, http.StatusNoContent},
+	{"bound what API keys may be", func(h *housetest.Harness, p housetest.Person) func(*housetest.Client) housetest.Reply {
+		return patch("/api/v1/organizations/"+string(p.Org)+"/key-policy", h.Login(p).Access, map[string]any{"permissions": []string{"agents:*"}, "max_lifetime": "720h"})
+	}, http.StatusOK},
 	{"make a service account", func(h *housetest.Harness, p housetest.Person) func(*housetest.Client) housetest.Reply {
 		return post("/api/v1/service-accounts", h.Login(p).Access, map[string]string{"name": "bot", "role": "viewer"})
 	}, http.StatusCreated},

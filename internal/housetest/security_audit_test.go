@@ -177,6 +177,8 @@ var decisions = []happening{
 	{"a role", byAdmin("PUT", "/api/v1/roles/auditor", map[string]any{"permissions": []string{"audit:read"}}), []string{"role.set success"}},
 	{"a role gone", byAdmin("DELETE", "/api/v1/roles/auditor", nil), []string{"role.deleted success"}},
 	{"a name for the organisation", byAdmin("PATCH", "/api/v1/organizations/{org}", map[string]string{"name": "Renamed"}), []string{"org.updated success"}},
+	{"a policy for its keys", byAdmin("PATCH", "/api/v1/organizations/{org}/key-policy", map[string]any{"max_lifetime": "1000h"}), []string{"api_key.policy_set success"}},
+	{"no policy for its keys", byAdmin("PATCH", "/api/v1/organizations/{org}/key-policy", map[string]any{"max_lifetime": "0s"}), []string{"api_key.policy_set success"}},
 	{"the other sessions", func(t *testing.T, w *witness) housetest.Reply {
 		w.as(t).Delete("/api/v1/sessions").Expect(http.StatusOK)
 		return w.as(t).Delete("/api/v1/sessions") // ends the one session that is left

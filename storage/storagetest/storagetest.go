@@ -35,6 +35,8 @@ var suites = []struct {
 	{"API keys: imports", apiKeyImports},
 	{"API keys: due for rotation", apiKeysDue},
 	{"API keys: selections", apiKeySelections},
+	{"API keys: policies", apiKeyPolicies},
+	{"API keys: policies at once", apiKeyPolicyTogether},
 	{"API keys: notices of expiry", apiKeyNotices},
 	{"API keys: families and owners", apiKeyFamilies},
 	{"API keys: allowances", apiKeyAllowances},
