@@ -29,6 +29,7 @@ func TestTheGuidesToAPIKeys(t *testing.T) {
 		"ci.md":             {asked, `"data":\[.*INSUFFICIENT_PERMISSIONS`, `"data":\[.*INSUFFICIENT_PERMISSIONS`, "deploy pipeline"},
 		"rotating.md":       {asked, "old and new work", `"previous_secret":\{`, "INVALID_API_KEY"},
 		"leaks.md":          {asked, `"received":1.*INVALID_API_KEY`, "^204$", "api_key.", "keys were found", "clean", "th_live"},
+		"policy.md":         {asked, `permissions +\*:\*`, "^200$", "^403$", "^refused$", "unbounded"},
 		"behind-a-proxy.md": {asked, "(?i)^x-auth", "INSUFFICIENT_PERMISSIONS.*INVALID_TOKEN", "^200$"},
 	} {
 		t.Run(guide, func(t *testing.T) {

@@ -72,17 +72,21 @@ func apiKeySelections(t *testing.T, f *fixture) {
 			t.Errorf("%s: %q, %v; want %q", name, names(keys), err, c.want)
 		}
 	}
-	// A policy ends keys that were made long ago, whatever they say themselves.
+	f.keysThatAPolicyEnds(t, acme, old)
+	f.keysOfADisabledOrg(t, acme)
+}
+
+// keysThatAPolicyEnds: what was made then or before has expired, whatever it says itself.
+func (f *fixture) keysThatAPolicyEnds(t *testing.T, o accounts.Org, then time.Time) {
 	for status, want := range map[apikeys.Status][]string{
 		apikeys.Expired: {"due", "held", "idle", "over"}, apikeys.RotationDue: {}, apikeys.Quarantined: {}, apikeys.Active: {"its", "young"}, apikeys.Revoked: {"gone"},
 	} {
-		s := apikeys.Selection{Filter: apikeys.Filter{Status: status}, Now: f.now, RotateBefore: f.now.Add(-time.Hour), EndedBefore: old}
-		keys, err := f.APIKeys().APIKeys(t.Context(), tenant(acme.ID), s, ident.Page{Limit: 20})
+		s := apikeys.Selection{Filter: apikeys.Filter{Status: status}, Now: f.now, RotateBefore: f.now.Add(-time.Hour), EndedBefore: then}
+		keys, err := f.APIKeys().APIKeys(t.Context(), tenant(o.ID), s, ident.Page{Limit: 20})
 		if err != nil || !slices.Equal(names(keys), want) {
 			t.Errorf("%s under a policy: %q, %v; want %q", status, names(keys), err, want)
 		}
 	}
-	f.keysOfADisabledOrg(t, acme)
 }
 
 // keysOfADisabledOrg: nobody of a disabled organisation is an active owner.
