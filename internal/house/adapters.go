@@ -12,6 +12,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/keys/apikeys"
 	"github.com/tokenhouse/tokenhouse/keys/sealing"
+	"github.com/tokenhouse/tokenhouse/keys/signing"
 	"github.com/tokenhouse/tokenhouse/metrics"
 	"github.com/tokenhouse/tokenhouse/tokens"
 	"github.com/tokenhouse/tokenhouse/tokens/verify"
@@ -41,10 +42,17 @@ func (h *House) statusKey() []byte {
 	return key
 }
 
-// revokedTokens tells the verifier which access tokens were revoked.
-type revokedTokens struct{ sessions *tokens.Service }
+// revokedTokens tells a verifier which access tokens were revoked, those of a
+// revoked signing key among them: who reads the JWK Set keeps it for minutes.
+type revokedTokens struct {
+	sessions *tokens.Service
+	ring     *signing.Ring
+}
 
 func (r revokedTokens) Revoked(ctx context.Context, c verify.Claims) (bool, error) {
+	if _, known, err := r.ring.Find(ctx, c.Bound.SignedBy); err != nil || !known {
+		return err == nil, err
+	}
 	err := r.sessions.Check(ctx, tokens.AccessID{
 		Token: ident.TokenID(c.ID), Session: ident.SessionID(c.SessionID), Key: ident.APIKeyID(c.Bound.KeyID), User: ident.UserID(c.Subject), IssuedAt: c.IssuedAt,
 	})

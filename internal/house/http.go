@@ -85,7 +85,7 @@ func (h *House) buildServer(context.Context) error {
 func (h *House) verifier() *verify.Verifier {
 	return &verify.Verifier{
 		Issuer: h.conf.Issuer, Audience: h.conf.audience(), Keys: verify.Finder(h.Ring.Find),
-		Revoked: revokedTokens{h.Sessions}, Now: h.env.Now,
+		Revoked: revokedTokens{h.Sessions, h.Ring}, Now: h.env.Now,
 	}
 }
 
@@ -127,7 +127,7 @@ func (h *House) mounts() []server.Mount {
 	resource := (&demo.Resource{
 		Issuer: h.conf.Issuer, Audience: h.conf.audience(), Transport: demo.Within(func() http.Handler { return h.Handler }),
 		Cookies: []string{server.AccessCookie(strings.HasPrefix(h.conf.Issuer, "https://"))},
-		Revoked: revokedTokens{h.Sessions}, Now: h.env.Now, Random: h.env.Random,
+		Revoked: revokedTokens{h.Sessions, h.Ring}, Now: h.env.Now, Random: h.env.Random,
 	}).Handler()
 	for _, r := range demo.Routes() {
 		out = append(out, server.Mount{Method: r.Method, Path: r.Path, Handler: resource})

@@ -18,6 +18,7 @@ import (
 type consumer struct {
 	*verify.Verifier
 	heard chan struct{}
+	gone  string // a key that is no longer published, where one is revoked
 }
 
 func consume(t *testing.T, h *housetest.Harness, replica int, mode verify.FeedMode) *consumer {
@@ -55,7 +56,7 @@ func (c *consumer) refusal(t *testing.T, token string, since time.Time) time.Dur
 	defer late.Stop()
 	for {
 		_, err := c.Verify(t.Context(), token)
-		if errors.Is(err, verify.ErrRevoked) {
+		if errors.Is(err, verify.ErrRevoked) || c.gone != "" && kidOf(t, token) == c.gone && errors.Is(err, verify.ErrInvalid) {
 			return time.Since(since)
 		}
 		if err != nil && !errors.Is(err, verify.ErrUnavailable) { // the clock was moved: it must be told first

@@ -14,23 +14,36 @@ import (
 	"github.com/tokenhouse/tokenhouse/tokens/verify"
 )
 
-// moreEndings are the ways that endings leaves out.
-func moreEndings(t *testing.T, h *housetest.Harness) []ended {
+// reused is a token of a session whose first refresh token comes back.
+func reused(t *testing.T, h *housetest.Harness) ended {
 	t.Helper()
 	stolen := h.Person(h.Admin.Org, "stolen", "engineer")
 	s := h.Login(stolen)
 	next := h.Client().Refresh(s.Refresh).Expect(http.StatusOK)
 	next = h.Client().Refresh(next.Text("refresh_token")).Expect(http.StatusOK) // else a reply might have been lost
-	admin := h.Client().As(h.Login(h.Admin).Access)
-	keyID, key := admin.CreateKey("exchanged", "agents:read")
-	return []ended{{"API key revoked (its tokens)", exchanged(h.Client(), key), func() {
-		admin.Delete("/api/v1/api-keys/" + keyID).Expect(http.StatusNoContent)
-	}}, {"reuse detected", next.Text("access_token"), func() {
+	return ended{"reuse detected", next.Text("access_token"), func() {
 		thief := h.Client().Agent("thief").From("203.0.113.5")
 		if r := thief.Refresh(s.Refresh).Expect(http.StatusUnauthorized); r.Text("reason") != "reuse_detected" {
 			t.Errorf("not the reuse of a token: %s", r)
 		}
-	}}}
+	}}
+}
+
+// keyEnded is a token for which an API key was exchanged that is revoked.
+func keyEnded(h *housetest.Harness) ended {
+	admin := h.Client().As(h.Login(h.Admin).Access)
+	keyID, key := admin.CreateKey("exchanged", "agents:read")
+	return ended{"API key revoked (its tokens)", exchanged(h.Client(), key), func() {
+		admin.Delete("/api/v1/api-keys/" + keyID).Expect(http.StatusNoContent)
+	}}
+}
+
+// signatureEnded is a token whose signing key is revoked, like every other that is left.
+func signatureEnded(h *housetest.Harness) ended {
+	admin := h.Login(h.Admin).Access
+	return ended{"signing key revoked", h.Login(h.Admin).Access, func() {
+		h.Client().As(admin).Post("/api/v1/signing-keys/"+activeKey(h.House(), "ES256")+"/revoke", nil).Expect(http.StatusNoContent)
+	}}
 }
 
 // INV-02, FLT-CLU-17: whatever ends a token is refused by the replica that did
@@ -41,7 +54,7 @@ func moreEndings(t *testing.T, h *housetest.Harness) []ended {
 func TestTimesOfRevocation(t *testing.T) {
 	options := housetest.Options{Replicas: 2, Config: func(c *house.Config) { c.Tokens.RefreshGrace, c.Tokens.RefreshCooldown = 0, 0 }}
 	housetest.Both(t, options, func(t *testing.T, h *housetest.Harness) {
-		all := append(endings(h, 7), moreEndings(t, h)...)
+		all := append(endings(h, 7), keyEnded(h), reused(t, h))
 		admin := h.Client().As(h.Login(h.Admin).Access)
 		keyID, key := admin.CreateKey("timed", "agents:read")
 		runClock(t, h)
@@ -58,7 +71,7 @@ func TestTimesOfRevocation(t *testing.T) {
 			}
 			table.WriteString("\n")
 		}
-		for _, e := range all {
+		end := func(e ended) {
 			for i := range h.Replicas {
 				h.At(i).As(e.token).Get("/api/v1/agents").Expect(http.StatusOK)
 			}
@@ -70,11 +83,17 @@ func TestTimesOfRevocation(t *testing.T) {
 			other := until(t, replied, func() bool { return h.At(1).As(e.token).Get("/api/v1/agents").Status == http.StatusUnauthorized })
 			row(e.name, other, stream.refusal(t, e.token, replied), poll.refusal(t, e.token, replied))
 		}
+		for _, e := range all {
+			end(e)
+		}
 		h.At(1).WithKey(key).Get("/api/v1/agents").Expect(http.StatusOK)
 		admin.Delete("/api/v1/api-keys/" + keyID).Expect(http.StatusNoContent)
 		replied := time.Now()
 		h.At(0).WithKey(key).Get("/api/v1/agents").Expect(http.StatusUnauthorized)
 		row("API key revoked", until(t, replied, func() bool { return h.At(1).WithKey(key).Get("/api/v1/agents").Status == http.StatusUnauthorized }))
+		last := signatureEnded(h)
+		stream.gone, poll.gone = kidOf(t, last.token), kidOf(t, last.token)
+		end(last)
 		t.Log(table.String())
 		judgePropagation(t, h, len(all))
 	})

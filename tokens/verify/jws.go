@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"strings"
 
 	"github.com/go-jose/go-jose/v4"
@@ -125,6 +126,25 @@ func (e envelope) payload(ctx context.Context, keys KeySource) (json.RawMessage,
 		return nil, key, ErrInvalid.because("the signature does not hold")
 	}
 	return data, key, nil
+}
+
+// refresher is a KeySource that can be told to look for new keys now.
+type refresher interface {
+	Refresh(ctx context.Context) error
+}
+
+// stated is payload for what the issuer gave us itself. After a signing key was
+// revoked without a successor at hand it is signed by one that nobody was told
+// of: that is looked for at once.
+func (e envelope) stated(ctx context.Context, keys KeySource) (json.RawMessage, error) {
+	_, err := keys.Key(ctx, e.kid)
+	if r, ok := keys.(refresher); ok && errors.Is(err, ErrInvalid) {
+		if err := r.Refresh(ctx); err != nil {
+			return nil, refusal(err)
+		}
+	}
+	payload, _, err := e.payload(ctx, keys)
+	return payload, err
 }
 
 // usable reports whether a key is a public one of the algorithm it says, and of

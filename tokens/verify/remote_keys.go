@@ -74,7 +74,7 @@ func (r *RemoteKeys) Key(ctx context.Context, kid string) (jose.JSONWebKey, erro
 			return k, nil
 		}
 	}
-	err := r.refresh(ctx, now, kid)
+	err := r.refresh(ctx, now, kid, orDefault(r.MinInterval, DefaultMinInterval))
 	set := r.set.Load()
 	if set == nil || now.Sub(set.fetched) > orDefault(r.MaxStale, DefaultMaxStale) {
 		return jose.JSONWebKey{}, ErrUnavailable.because("key set: %v", err)
@@ -90,10 +90,23 @@ func (r *RemoteKeys) Key(ctx context.Context, kid string) (jose.JSONWebKey, erro
 	}
 }
 
-// refresh fetches the set unless that was tried a moment ago, and returns how
+// refreshInterval is the least time between two fetches by Refresh.
+const refreshInterval = 500 * time.Millisecond
+
+// Refresh fetches the set now, unless that was tried within the last half
+// second. It is for a key id that the issuer itself named, over a connection of
+// ours: bearers of tokens cannot cause it, so MinInterval does not hold it up.
+func (r *RemoteKeys) Refresh(ctx context.Context) error {
+	if r.Now == nil || r.URL == "" {
+		return ErrUnavailable.because("key set: %v", errNoClock)
+	}
+	return r.refresh(ctx, r.Now(), "", refreshInterval)
+}
+
+// refresh fetches the set unless that was tried within interval, and returns how
 // the last try ended. While another caller's fetch runs, it waits for it only
 // where the set at hand does not have kid, or is too old to serve.
-func (r *RemoteKeys) refresh(ctx context.Context, now time.Time, kid string) error {
+func (r *RemoteKeys) refresh(ctx context.Context, now time.Time, kid string, interval time.Duration) error {
 	r.mu.Lock()
 	running := r.running
 	if running != nil {
@@ -105,7 +118,7 @@ func (r *RemoteKeys) refresh(ctx context.Context, now time.Time, kid string) err
 		}
 	} else {
 		since := now.Sub(r.tried)
-		if !r.tried.IsZero() && since >= 0 && since < orDefault(r.MinInterval, DefaultMinInterval) {
+		if !r.tried.IsZero() && since >= 0 && since < interval {
 			defer r.mu.Unlock()
 			return r.failed
 		}

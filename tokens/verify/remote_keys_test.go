@@ -166,6 +166,28 @@ func TestUnknownKeyIDsAreRateLimited(t *testing.T) {
 	}
 }
 
+// What the issuer signs itself may need a key that nobody was told of: it is
+// fetched at once where it is asked for, and still not in a flood.
+func TestKeysThatTheIssuerNamesAreFetchedAtOnce(t *testing.T) {
+	i := newIssuer(t)
+	s, keys, now := keySite(t, i)
+	v := i.verifier()
+	v.Keys = keys
+	accepted(t, v, i.token())
+	for n := range 100 {
+		*now = noon.Add(time.Duration(n) * 10 * time.Millisecond)
+		if err := keys.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := s.hits.Load(); n != 2 {
+		t.Errorf("%d fetches in a second, want one and one half a second later", n)
+	}
+	if err := new(verify.RemoteKeys).Refresh(t.Context()); !errors.Is(err, verify.ErrUnavailable) {
+		t.Errorf("without URL and clock: %v", err)
+	}
+}
+
 func TestOneFetchServesAllWhoWait(t *testing.T) {
 	i := newIssuer(t)
 	release := make(chan struct{})

@@ -198,7 +198,7 @@ func (r *RemoteRevocations) read(ctx context.Context, compact string) (f feed, d
 	if delta = e.isType(RevocationsDeltaType); !delta && !e.isType(RevocationsType) {
 		return feed{}, false, ErrInvalid.because("the feed's typ is not %s", RevocationsType)
 	}
-	payload, _, err := e.payload(ctx, r.Keys)
+	payload, err := e.stated(ctx, r.Keys)
 	if err != nil {
 		return feed{}, false, err
 	}

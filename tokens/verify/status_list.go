@@ -108,7 +108,7 @@ func (s *StatusLists) read(ctx context.Context, uri, compact string, now time.Ti
 	if !e.isType(StatusListType) {
 		return nil, ErrInvalid.because("the status list's typ is not %s", StatusListType)
 	}
-	payload, _, err := e.payload(ctx, s.Keys)
+	payload, err := e.stated(ctx, s.Keys)
 	if err != nil {
 		return nil, err
 	}
