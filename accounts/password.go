@@ -35,6 +35,8 @@ type Hasher struct {
 	Inflight func(delta int)
 	// Waited, where set, is told how long each hash waited for its slot.
 	Waited func(time.Duration)
+	// Refused, where set, is told of every password that found no place.
+	Refused func()
 
 	once  sync.Once
 	slots chan struct{}
@@ -62,6 +64,12 @@ func (h *Hasher) start() {
 	})
 }
 
+// Capacity is how many hashes are computed at the same time.
+func (h *Hasher) Capacity() int {
+	h.start()
+	return h.Slots
+}
+
 // Admit gives a place in the pool without waiting, or fault.Unavailable with
 // RetryAfter where every place is taken. Ask for it before anything is counted
 // against the one who waits: a full pool is not their failure.
@@ -72,6 +80,9 @@ func (h *Hasher) Admit(ctx context.Context) (*Ticket, error) {
 	}
 	if h.held.Add(1) > h.limit {
 		h.held.Add(-1)
+		if h.Refused != nil {
+			h.Refused()
+		}
 		return nil, fault.New(fault.Unavailable, "Too many passwords are being checked; try again.").After(time.Second)
 	}
 	return &Ticket{h: h}, nil

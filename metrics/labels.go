@@ -31,9 +31,9 @@ var (
 	loginResults        = closed{"success", "failure", "refused"}
 	lockoutScopes       = closed{"device", "pair", "pool", "source"}
 	grants              = closed{"password", "refresh_token", "client_credentials", "authorization_code", "urn:ietf:params:oauth:grant-type:token-exchange"}
-	tokenKinds          = closed{"access_token", "refresh_token"}
+	tokenKinds          = closed{"access_token", "refresh_token", "id_token"}
 	credentials         = closed{"access_token", "api_key"}
-	verifications       = closed{"ok", "invalid", "expired", "missing_org", "revoked", "unavailable"}
+	verifications       = closed{"ok", "invalid", "expired", "missing_org", "revoked", "rate_limited", "unavailable"}
 	refreshResults      = closed{"rotated", "replayed", "roaming", "contested", "adopted", "stale", "reuse_detected", "expired", "idle", "revoked", "malformed"}
 	apiKeyResults       = closed{"ok", "malformed", "unknown", "mismatch", "superseded", "revoked", "quarantined", "expired", "owner_inactive", "network", "rate_limited", "throttled", "unavailable"}
 	leakResults         = closed{"revoked", "quarantined", "ignored"}

@@ -244,6 +244,8 @@ func result(err error) string {
 		return "ok" // the credential is good
 	case f.Code == fault.Unavailable || f.Code == fault.Internal:
 		return "unavailable"
+	case f.Code == fault.RateLimited:
+		return "rate_limited" // good or not: it was not to be tried now
 	case reasonTexts[f.Reason] != "":
 		return f.Reason
 	default:

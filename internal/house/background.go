@@ -63,8 +63,8 @@ func (h *House) every(ctx context.Context, interval time.Duration, failure strin
 	}
 }
 
-// cleanup removes what stopped mattering, in small batches. The metric tells
-// for how long that has not worked.
+// cleanup removes what stopped mattering, in small batches. A metric tells how
+// long ago that last worked.
 func (h *House) cleanup(ctx context.Context) error {
 	_, err := h.Sessions.Cleanup(ctx)
 	if err == nil {
@@ -95,9 +95,6 @@ func (h *House) cleanup(ctx context.Context) error {
 	}
 	if err == nil {
 		h.state.cleaned.Store(now.UnixMicro())
-	}
-	if at := h.state.cleaned.Load(); at != 0 {
-		h.Metrics.CleanupLag(now.Sub(time.UnixMicro(at)))
 	}
 	return err
 }

@@ -96,6 +96,7 @@ func Open(ctx context.Context, conf Config, env Env) (*House, error) {
 	}
 	h := &House{conf: conf, env: env}
 	h.state.ended = make(chan struct{}, 1)
+	h.state.cleaned.Store(env.Now().UnixMicro()) // the metric counts from the start where no cleanup ever works
 	for _, build := range []func(context.Context) error{
 		h.openCatalogue, // what permissions there are
 		h.openDatabase,  // and brings its schema up
@@ -133,6 +134,7 @@ func (h *House) openCatalogue(context.Context) (err error) {
 func (h *House) openDatabase(ctx context.Context) (err error) {
 	h.Metrics = metrics.New(metrics.Config{
 		Version: h.env.Build.Version, Revision: h.env.Build.Revision, Routes: routes(), SigningKeys: h.signingKeys, StatusLists: h.statusCount,
+		Moment: h.moment,
 	})
 	h.Feed = &changes.Feed{Now: h.env.Now, Logger: h.env.Logger, Observe: h.Metrics.Propagated}
 	h.DB, err = openDatabase(ctx, h.conf, h.env, h.committed, h.timed())
@@ -181,7 +183,7 @@ const directorySize = 20_000
 
 func (h *House) buildAccounts(context.Context) error {
 	h.Directory = accounts.NewDirectory(h.DB.Accounts(), h.parts.catalogue, directorySize, h.Feed.Fresh)
-	h.parts.hasher = &accounts.Hasher{Random: h.env.Random, Now: h.env.Now, Inflight: h.Metrics.Hashing, Waited: h.Metrics.HashWaited}
+	h.parts.hasher = &accounts.Hasher{Random: h.env.Random, Now: h.env.Now, Inflight: h.Metrics.Hashing, Waited: h.Metrics.HashWaited, Refused: h.Metrics.HashRefused}
 	delay := h.conf.Accounts.LoginFailureDelay
 	h.Logins = &accounts.Authenticator{
 		Store: h.DB.Logins(), Users: h.DB.Accounts(), Hasher: h.parts.hasher, Secrets: h.parts.secrets,
