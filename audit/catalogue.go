@@ -9,9 +9,11 @@ type Name string
 const (
 	LoginSucceeded       Name = "login.succeeded"
 	LoginFailed          Name = "login.failed"
-	LoginLocked          Name = "login.locked"   // a counter reached its limit
-	LoginRefused         Name = "login.refused"  // an attempt while locked or throttled
-	LoginUnlocked        Name = "login.unlocked" // by an administrator
+	LoginLocked          Name = "login.locked"     // a counter reached its limit
+	LoginRefused         Name = "login.refused"    // an attempt while locked or throttled
+	LoginUnlocked        Name = "login.unlocked"   // by an administrator
+	UnlockLinkUsed       Name = "unlock_link.used" // one browser passes the locks of one account
+	UnlockLinkRefused    Name = "unlock_link.refused"
 	UserRegistered       Name = "user.registered"
 	UserCreated          Name = "user.created"
 	UserUpdated          Name = "user.updated"
@@ -75,6 +77,16 @@ const (
 	CodeRedeemed         Name = "code.redeemed"
 	CodeReused           Name = "code.reused" // a second use: what the first gave has ended
 	SetupCompleted       Name = "setup.completed"
+	WebhookCreated       Name = "webhook.created"
+	WebhookUpdated       Name = "webhook.updated"
+	WebhookSecretRotated Name = "webhook.secret_rotated"
+	WebhookDeleted       Name = "webhook.deleted"
+	WebhookTested        Name = "webhook.tested"   // it is sent to the one webhook that is tested
+	WebhookReplayed      Name = "webhook.replayed" // somebody wants something sent again
+	WebhookDisabled      Name = "webhook.disabled" // by us: it answered 410, or took nothing for days
+	WebhookDeadLettered  Name = "webhook.dead_lettered"
+	MailSent             Name = "mail.sent"   // a mail server took it
+	MailFailed           Name = "mail.failed" // it was refused, or tried often enough
 )
 
 // entry is what the catalogue says of one name.
@@ -85,6 +97,7 @@ type entry struct {
 
 var catalogue = []entry{
 	{LoginSucceeded, "TH1001I"}, {LoginFailed, "TH1002E"}, {LoginLocked, "TH1003W"}, {LoginRefused, "TH1004W"}, {LoginUnlocked, "TH1005I"},
+	{UnlockLinkUsed, "TH1006I"}, {UnlockLinkRefused, "TH1007W"},
 	{UserRegistered, "TH1101I"}, {UserCreated, "TH1102I"}, {UserUpdated, "TH1103I"}, {UserDisabled, "TH1104I"}, {UserEnabled, "TH1105I"},
 	{PasswordChanged, "TH1111I"}, {PasswordRehashed, "TH1112I"},
 	{OrgCreated, "TH1201I"}, {OrgUpdated, "TH1202I"}, {MemberAdded, "TH1211I"}, {MemberRemoved, "TH1212I"}, {MemberRoleSet, "TH1213I"},
@@ -106,6 +119,9 @@ var catalogue = []entry{
 	{AuthorizationGranted, "TH1631I"}, {AuthorizationDenied, "TH1632W"}, {CodeRedeemed, "TH1633I"}, {CodeReused, "TH1634E"},
 	{ConsentGranted, "TH1635I"}, {ConsentWithdrawn, "TH1636I"},
 	{SetupCompleted, "TH1701I"},
+	{WebhookCreated, "TH1721I"}, {WebhookUpdated, "TH1722I"}, {WebhookSecretRotated, "TH1723I"}, {WebhookDeleted, "TH1724I"},
+	{WebhookTested, "TH1725I"}, {WebhookReplayed, "TH1726I"}, {WebhookDisabled, "TH1727W"}, {WebhookDeadLettered, "TH1728W"},
+	{MailSent, "TH1711I"}, {MailFailed, "TH1712W"},
 }
 
 // Code returns the stable code of the name, for products that file by number;
