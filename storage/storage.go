@@ -44,6 +44,7 @@ type Stores interface {
 	StatusPlaces() tokens.PlaceStore
 	Accounts() accounts.Store
 	Logins() accounts.LoginStore
+	LockNotices() accounts.LockNoticeQueue
 	Exchanges() oauth.Store
 	Clients() oauth.ClientStore
 	ClientAssertions() oauth.AssertionStore
