@@ -9,6 +9,7 @@ import (
 
 	"github.com/tokenhouse/tokenhouse/accounts"
 	"github.com/tokenhouse/tokenhouse/audit"
+	"github.com/tokenhouse/tokenhouse/audit/webhooks"
 	"github.com/tokenhouse/tokenhouse/internal/changes"
 	"github.com/tokenhouse/tokenhouse/keys/apikeys"
 	"github.com/tokenhouse/tokenhouse/keys/masterkey"
@@ -38,6 +39,8 @@ type Backend interface {
 type Stores interface {
 	Audit() audit.Reader
 	Recorder() audit.Recorder
+	Webhooks() webhooks.Store
+	WebhookQueue() webhooks.Queue
 	Changes() changes.Log
 	Replicas() changes.Replicas
 	Sessions() tokens.Store
