@@ -1,10 +1,13 @@
 package metrics
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"strconv"
 
 	"github.com/tokenhouse/tokenhouse/audit"
+	"github.com/tokenhouse/tokenhouse/internal/fault"
 )
 
 // other stands for every value that is not in a label's set.
@@ -43,7 +46,7 @@ var (
 	confirmationResults = closed{"complete", "incomplete"}
 	keyStates           = closed{"published", "active", "retiring", "revoked"}
 	operations          = closed{"read", "transaction"}
-	results             = closed{"ok", "error"}
+	results             = closed{"ok", "refused", "error"}
 	methods             = closed{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions}
 )
 
@@ -63,10 +66,18 @@ func statusOf(status int) string {
 	return strconv.Itoa(status)
 }
 
-// resultOf is the label of an operation that ended with err.
+// resultOf is the label of an operation of the database that ended with err.
+// What was rolled back because we judged so, or because who asked has gone, is
+// no failure of the database.
 func resultOf(err error) string {
-	if err != nil {
-		return "error"
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, context.Canceled):
+		return "refused"
 	}
-	return "ok"
+	if c := fault.Of(err).Code; c != fault.Internal && c != fault.Unavailable {
+		return "refused"
+	}
+	return "error"
 }

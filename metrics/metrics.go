@@ -140,7 +140,7 @@ func newCredentialMetrics(r *prometheus.Registry) credentialMetrics {
 	}
 	m.confirmations = newDurations("tokenhouse_revocation_confirmation_seconds", "How long a request with wait=all waited for the other replicas.",
 		[]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}, label{"result", confirmationResults})
-	r.MustRegister(m.confirmations.vec)
+	m.confirmations.register(r)
 	m.leaked = newCounters("tokenhouse_leaked_api_keys_total", "API keys that were reported as leaked, by what became of them.", label{"result", leakResults})
 	m.leaked.register(r)
 	for _, c := range []counters{m.logins, m.lockouts, m.issued, m.verifications, m.refreshes, m.apiKeys, m.logouts} {
@@ -176,6 +176,8 @@ func newSystemMetrics(r *prometheus.Registry, routes closed) systemMetrics {
 			[]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
 			label{"route", routes}, label{"method", methods}, label{"status", nil}),
 	}
-	r.MustRegister(m.events.vec, m.auditFailures, m.storage.vec, m.requests.vec)
+	m.events.register(r)
+	m.storage.register(r)
+	r.MustRegister(m.auditFailures, m.requests.vec)
 	return m
 }

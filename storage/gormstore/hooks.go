@@ -1,6 +1,10 @@
 package gormstore
 
-import "gorm.io/gorm"
+import (
+	"errors"
+
+	"gorm.io/gorm"
+)
 
 // Hooks let the outside watch or disturb a database. Every hook may be nil.
 type Hooks struct {
@@ -44,7 +48,11 @@ func (h Hooks) install(g *gorm.DB, reads bool) error {
 	start := func(g *gorm.DB) { g.Statement.Settings.Store(doneKey, h.Timer("read")) }
 	end := func(g *gorm.DB) {
 		if done, ok := g.Statement.Settings.LoadAndDelete(doneKey); ok {
-			done.(func(error))(g.Error)
+			err := g.Error
+			if errors.Is(err, gorm.ErrRecordNotFound) {
+				err = nil // an answer like any other
+			}
+			done.(func(error))(err)
 		}
 	}
 	for _, err := range []error{
