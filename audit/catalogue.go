@@ -33,7 +33,8 @@ const (
 	RefreshRefused       Name = "refresh.refused" // expired, stale, revoked
 	RefreshReused        Name = "refresh.reuse_detected"
 	TokenRevoked         Name = "token.revoked"
-	TokenExchanged       Name = "token.exchanged" // routine: first per hour
+	TokenExchanged       Name = "token.exchanged"      // routine: first per hour
+	AccessTokenRefused   Name = "access_token.refused" // one for each source and minute: how many and why
 	APIKeyCreated        Name = "api_key.created"
 	APIKeyUpdated        Name = "api_key.updated"
 	APIKeyRotated        Name = "api_key.rotated"
@@ -105,7 +106,7 @@ var catalogue = []entry{
 	{ServiceCreated, "TH1231I"}, {ServiceUpdated, "TH1232I"}, {ServiceRoleSet, "TH1233I"},
 	{ServiceDisabled, "TH1234I"}, {ServiceEnabled, "TH1235I"}, {ServiceDeleted, "TH1236I"},
 	{SessionRefreshed, "TH1301I"}, {SessionRevoked, "TH1302I"}, {RefreshRefused, "TH1303W"}, {RefreshReused, "TH1304E"}, {TokenRevoked, "TH1305I"},
-	{TokenExchanged, "TH1306I"},
+	{TokenExchanged, "TH1306I"}, {AccessTokenRefused, "TH1307W"},
 	{APIKeyCreated, "TH1401I"}, {APIKeyUpdated, "TH1402I"}, {APIKeyRotated, "TH1403I"}, {APIKeyRevoked, "TH1404I"},
 	{APIKeyUsed, "TH1405I"}, {APIKeyRefused, "TH1406W"}, {APIKeyDue, "TH1407W"},
 	{APIKeyLeaked, "TH1408W"}, {APIKeyQuarantined, "TH1409W"}, {APIKeyReleased, "TH1410I"},
