@@ -28,6 +28,7 @@ type Config struct {
 	APIKeys  APIKeys
 	Accounts Accounts
 	Clients  ClientRegistration
+	Mail     Mail
 	HTTP     HTTP
 	Admin    Admin
 }
@@ -141,6 +142,7 @@ func Defaults() Config {
 			LoginFailureDelay: 250 * time.Millisecond,
 		},
 		Clients: defaultClientRegistration(),
+		Mail:    defaultMail(),
 		Admin:   Admin{Email: "admin@localhost"},
 	}
 }

@@ -85,6 +85,7 @@ type parts struct {
 	statusLists *tokens.StatusLists
 	places      *tokens.PlaceBlocks // of access tokens in status lists
 	clientUsage *oauth.ClientUsage
+	lockMail    *accounts.LockMail // tells people of locks; nil where no mail is sent
 	backchannel *oauth.Backchannel // tells clients that sessions of theirs ended
 }
 
@@ -95,7 +96,7 @@ func Open(ctx context.Context, conf Config, env Env) (*House, error) {
 		env.Logger = slog.Default()
 	}
 	h := &House{conf: conf, env: env}
-	h.state.ended = make(chan struct{}, 1)
+	h.state.ended, h.state.locked = make(chan struct{}, 1), make(chan struct{}, 1)
 	h.state.cleaned.Store(env.Now().UnixMicro()) // the metric counts from the start where no cleanup ever works
 	for _, build := range []func(context.Context) error{
 		h.openCatalogue, // what permissions there are
@@ -108,6 +109,7 @@ func Open(ctx context.Context, conf Config, env Env) (*House, error) {
 		h.buildAPIKeys,
 		h.buildClients,
 		h.buildLogouts,
+		h.buildMail,
 		h.follow,      // the log of changes, once everyone who listens is there
 		h.buildServer, // HTTP on top of everything
 	} {
@@ -154,6 +156,7 @@ func (h *House) committed(events []audit.Event, cs []changes.Change) {
 	h.Metrics.Observe(events)
 	h.Feed.Publish(cs...)
 	h.sessionsEnded(cs)
+	h.loginsLocked(events)
 }
 
 // keyMargin is how much longer than its tokens a retired key is published: other

@@ -27,6 +27,7 @@ type state struct {
 	serving atomic.Bool   // Run follows the log of changes
 	cleaned atomic.Int64  // unix microseconds of the last complete cleanup
 	ended   chan struct{} // holds one while a session ended that nobody was told of yet
+	locked  chan struct{} // holds one while a login was locked that nobody was told of yet
 }
 
 // readyTimeout bounds the question whether the database answers.
