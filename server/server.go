@@ -14,6 +14,7 @@ import (
 
 	"github.com/tokenhouse/tokenhouse/accounts"
 	"github.com/tokenhouse/tokenhouse/audit"
+	"github.com/tokenhouse/tokenhouse/audit/webhooks"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/keys/apikeys"
 	"github.com/tokenhouse/tokenhouse/keys/signing"
@@ -46,11 +47,17 @@ type Services struct {
 	StatusLists *tokens.StatusLists
 	OAuth       *oauth.Provider
 	ClientServices
+	AuditServices
 	Session  oauth.Client // of POST /auth/login
 	API      oauth.Client // of POST /api/v1/auth/login
+	Replicas Everywhere
+}
+
+// AuditServices are the log, and whom it is sent to.
+type AuditServices struct {
 	Audit    audit.Reader
 	Recorder audit.Recorder
-	Replicas Everywhere
+	Webhooks *webhooks.Service
 }
 
 // ClientServices are the domain of registered clients.
@@ -77,6 +84,9 @@ type Observer struct {
 	// Credential is told how the verification of a credential ended: kind
 	// "access_token" or "api_key", result "ok" or the refusal's reason.
 	Credential func(kind, result string)
+	// Refused is told of each access token that was refused: why, when, and
+	// where it came from.
+	Refused func(reason string, at time.Time, from ident.Origin)
 }
 
 // Mount is a handler of another package under one of our routes: the

@@ -31,6 +31,9 @@ func (h *House) Run(ctx context.Context) {
 	all.Go(func() { h.deliverMails(ctx) })
 	all.Go(func() { h.every(ctx, lockedEvery, "locked logins could not be counted", h.countLocked) })
 	all.Go(func() { h.every(ctx, flushEvery, "the use of clients could not be stored", h.parts.clientUsage.Flush) })
+	all.Go(func() {
+		h.every(ctx, flushEvery, "refused access tokens could not be recorded", h.parts.refusals.Flush)
+	})
 	all.Go(func() { h.every(ctx, cleanupEvery, "expired rows could not be removed", h.cleanup) })
 	all.Go(func() {
 		h.every(ctx, dueEvery, "keys that expire or are due for rotation could not be marked", h.markDue)
@@ -44,7 +47,7 @@ func (h *House) Run(ctx context.Context) {
 
 // Tend does everything once that Run does again and again.
 func (h *House) Tend(ctx context.Context) error {
-	return errors.Join(h.Feed.Poll(ctx), h.TellLogouts(ctx), h.SendMails(ctx), h.APIKeys.Flush(ctx), h.parts.clientUsage.Flush(ctx), h.countLocked(ctx), h.cleanup(ctx), h.markDue(ctx), h.Ring.Tend(ctx))
+	return errors.Join(h.Feed.Poll(ctx), h.TellLogouts(ctx), h.SendMails(ctx), h.APIKeys.Flush(ctx), h.parts.clientUsage.Flush(ctx), h.parts.refusals.Flush(ctx), h.countLocked(ctx), h.cleanup(ctx), h.markDue(ctx), h.Ring.Tend(ctx))
 }
 
 // every does work at once and then at each interval. What fails is logged and
@@ -90,6 +93,9 @@ func (h *House) cleanup(ctx context.Context) error {
 	}
 	if err == nil {
 		err = h.Ring.Prune(ctx)
+	}
+	if err == nil {
+		err = h.forgetDeadLetters(ctx)
 	}
 	if err == nil {
 		err = h.APIKeys.Prune(ctx)

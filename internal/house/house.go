@@ -86,7 +86,9 @@ type parts struct {
 	places      *tokens.PlaceBlocks // of access tokens in status lists
 	clientUsage *oauth.ClientUsage
 	lockMail    *accounts.LockMail // tells people of locks; nil where no mail is sent
+	refusals    *tokens.Refusals   // of access tokens
 	backchannel *oauth.Backchannel // tells clients that sessions of theirs ended
+	webhooks    hooks
 }
 
 // Open builds the house from the ground up. The database is migrated, and what
@@ -110,6 +112,7 @@ func Open(ctx context.Context, conf Config, env Env) (*House, error) {
 		h.buildClients,
 		h.buildLogouts,
 		h.buildMail,
+		h.buildWebhooks,
 		h.follow,      // the log of changes, once everyone who listens is there
 		h.buildServer, // HTTP on top of everything
 	} {
@@ -223,6 +226,7 @@ func (h *House) buildTokens(context.Context) error {
 		MaxAccessTTL: MaxAccessTTL, Revocations: h.parts.revocations, Fresh: h.Feed.Fresh, Places: h.parts.places, StatusKey: h.statusKey(),
 		Observe: func(r tokens.Result) { h.Metrics.Refreshed(string(r)) },
 	}
+	h.parts.refusals = &tokens.Refusals{Recorder: h.DB.Recorder(), Now: h.env.Now}
 	h.parts.revoked = &tokens.RevocationFeed{
 		Signer: h.Ring, Issuer: h.conf.Issuer, Entries: h.parts.revocations.Entries, Now: h.env.Now, Fresh: h.Feed.Fresh,
 	}
@@ -284,7 +288,7 @@ func (h *House) Config() Config { return h.conf }
 func (h *House) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	return errors.Join(h.parts.places.Close(ctx), h.APIKeys.Close(ctx), h.parts.clientUsage.Flush(ctx), h.Feed.Leave(ctx), h.DB.Close())
+	return errors.Join(h.parts.places.Close(ctx), h.APIKeys.Close(ctx), h.parts.clientUsage.Flush(ctx), h.parts.refusals.Close(ctx), h.Feed.Leave(ctx), h.DB.Close())
 }
 
 // closeTimeout bounds the last writes.

@@ -60,7 +60,8 @@ func (h *House) buildServer(context.Context) error {
 				Consents: &oauth.Consents{Store: h.DB.Authorizations(), Clients: h.Clients, Sessions: h.Sessions, Now: h.env.Now},
 			},
 			Session: oauth.SessionClient(h.conf.Tokens.SessionTTL), API: oauth.APIClient(h.conf.Tokens.AccessTTL),
-			Audit: h.DB.Audit(), Recorder: h.DB.Recorder(), Replicas: h.Feed,
+			AuditServices: server.AuditServices{Audit: h.DB.Audit(), Recorder: h.DB.Recorder(), Webhooks: h.Webhooks()},
+			Replicas:      h.Feed,
 		},
 		Pages: server.PageServices{
 			Authorizer: h.authorizer(proofs), Logouts: h.logouts(), Client: oauth.BrowserClient(h.conf.Tokens.AccessTTL),
@@ -69,7 +70,7 @@ func (h *House) buildServer(context.Context) error {
 		Tokens:  h.verifier(),
 		Cursors: purpose{h.parts.secrets, sealing.CursorKey},
 		Mounts:  h.mounts(),
-		Observe: server.Observer{Request: h.Metrics.Request, Credential: h.Metrics.Verified},
+		Observe: server.Observer{Request: h.Metrics.Request, Credential: h.Metrics.Verified, Refused: h.parts.refusals.Count},
 		Log:     h.env.Logger, Now: h.env.Now, Random: h.env.Random,
 	}
 	public, err := s.Handler()
