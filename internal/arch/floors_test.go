@@ -19,7 +19,7 @@ var floors = map[string]int{
 	"internal/fault": 0, "internal/scope": 0, "internal/secret": 0,
 	"internal/ident": 1,
 	"audit":          2, "internal/changes": 2, "internal/coherent": 2, "keys/sealing": 2, "internal/outbound": 2,
-	"accounts": 3, "tokens": 3, "tokens/verify": 3, "keys/signing": 3, "keys/apikeys": 3, "audit/webhooks": 3,
+	"accounts": 3, "tokens": 3, "tokens/verify": 3, "keys/signing": 3, "keys/apikeys": 3, "audit/webhooks": 3, "audit/outputs": 3,
 	"keys/masterkey": 3, "keys/masterkey/vault": 3, "keys/masterkey/pkcs11": 3, "keys/masterkey/cloudkms": 3,
 	"oauth": 4, "tokens/verify/ginverify": 4, "accounts/mail": 4,
 	"metrics": 5, "storage/gormstore": 5, "storage/faulty": 5,
