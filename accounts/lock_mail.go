@@ -58,15 +58,14 @@ type MailResult string
 
 // The results.
 const (
-	MailDelivered MailResult = "delivered" // a mail server took it
-	MailRetried   MailResult = "retried"   // it failed, and is tried again
-	MailRefused   MailResult = "refused"   // the mail server takes no such mail
-	MailGivenUp   MailResult = "given_up"  // it failed for the last time
+	MailTaken   MailResult = "sent"    // a mail server took it
+	MailRetried MailResult = "retried" // it failed, and is tried again
+	MailFailed  MailResult = "failed"  // it was refused, or failed for the last time
 )
 
 // MailResults lists every MailResult.
 func MailResults() []MailResult {
-	return []MailResult{MailDelivered, MailRetried, MailRefused, MailGivenUp}
+	return []MailResult{MailTaken, MailRetried, MailFailed}
 }
 
 // LockMail sends the notices of locks. Every field but Observe is required.
@@ -144,21 +143,23 @@ func (m *LockMail) settle(ctx context.Context, n LockNotice, user User, failure 
 		Time: now, Name: audit.MailSent, Outcome: audit.Success, Actor: audit.Actor{Type: "system"}, Org: n.Org,
 		Targets: []audit.Target{{Type: "user", ID: string(user.ID), Name: user.Email}}, Meta: map[string]string{"mail": "login_locked", "scope": string(n.Scope)},
 	}
-	result := MailDelivered
 	if failure != nil {
 		m.Log.WarnContext(ctx, "a mail was not sent", "user", user.ID, "attempt", n.Attempts, "err", failure)
 	}
+	refused := errors.Is(failure, ErrMailRefused)
 	switch {
 	case failure == nil:
-	case errors.Is(failure, ErrMailRefused):
-		result, e.Name, e.Outcome, e.Reason = MailRefused, audit.MailFailed, audit.Failure, "refused"
-	case n.Attempts <= len(mailRetries):
+		m.observe(MailTaken)
+		return m.Queue.SettleLockNotice(ctx, n, e)
+	case !refused && n.Attempts <= len(mailRetries):
 		m.observe(MailRetried)
 		return m.Queue.PostponeLockNotice(ctx, n, now.Add(mailRetries[n.Attempts-1]))
-	default:
-		result, e.Name, e.Outcome, e.Reason = MailGivenUp, audit.MailFailed, audit.Failure, "unreachable"
 	}
-	m.observe(result)
+	e.Name, e.Outcome, e.Reason = audit.MailFailed, audit.Failure, "unreachable"
+	if refused {
+		e.Reason = "refused"
+	}
+	m.observe(MailFailed)
 	return m.Queue.SettleLockNotice(ctx, n, e)
 }
 
@@ -166,6 +167,15 @@ func (m *LockMail) observe(r MailResult) {
 	if m.Observe != nil {
 		m.Observe(r)
 	}
+}
+
+// Behind is the age of the oldest mail that waits; zero where none does.
+func (m *LockMail) Behind(ctx context.Context) (time.Duration, error) {
+	oldest, err := m.Queue.OldestLockNotice(ctx)
+	if err != nil || oldest.IsZero() {
+		return 0, err
+	}
+	return m.Now().Sub(oldest), nil
 }
 
 // mailPruned is how many notices and links one Prune removes at most of each.

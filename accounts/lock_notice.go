@@ -70,6 +70,9 @@ type LockNoticeQueue interface {
 	SettleLockNotice(ctx context.Context, n LockNotice, events ...audit.Event) error
 	// NextLockNotice returns when the next notice is due; zero where there is none.
 	NextLockNotice(ctx context.Context) (time.Time, error)
+	// OldestLockNotice returns when the lock was of the oldest notice that somebody
+	// is still to be told; zero where there is none.
+	OldestLockNotice(ctx context.Context) (time.Time, error)
 	// PruneLockNotices removes at most limit settled notices of locks before a
 	// time, and at most limit links that expired before it. It returns how many
 	// it removed of the kind of which it removed more.

@@ -46,7 +46,6 @@ type Set struct {
 	system       systemMetrics
 	deliveries   deliveryMetrics
 	statusBuilds prometheus.Histogram
-	mails        counters
 }
 
 // credentialMetrics are about who logs in and with what.
@@ -102,7 +101,6 @@ func New(c Config) *Set {
 		s.Registry.MustRegister(moments{c.Moment})
 	}
 	s.statusBuilds = newStatusBuilds(s.Registry)
-	s.mails = newMails(s.Registry)
 	if c.StatusLists != nil {
 		s.Registry.MustRegister(statusCounts{c.StatusLists})
 	}

@@ -117,7 +117,7 @@ func (h *House) buildMail(context.Context) error {
 			Server: c.Server, Security: mail.Security(c.Security), Username: c.Username, Password: c.Password, From: c.From,
 			Roots: roots, Service: issuer.Hostname(), Now: h.env.Now,
 		},
-		Observe: func(r accounts.MailResult) { h.Metrics.MailSent(string(r)) },
+		Observe: func(r accounts.MailResult) { h.Metrics.Mailed(string(r)) },
 	}
 	return nil
 }
@@ -138,8 +138,18 @@ func (h *House) SendMails(ctx context.Context) error {
 	if h.parts.lockMail == nil {
 		return nil
 	}
-	_, err := h.parts.lockMail.Deliver(ctx)
+	_, err := h.sendMails(ctx)
 	return err
+}
+
+// sendMails sends what is due and returns when the next is.
+func (h *House) sendMails(ctx context.Context) (time.Time, error) {
+	next, err := h.parts.lockMail.Deliver(ctx)
+	behind, failure := h.parts.lockMail.Behind(ctx)
+	if failure == nil {
+		h.Metrics.MailBehind(behind)
+	}
+	return next, errors.Join(err, failure)
 }
 
 // deliverMails sends mails until ctx ends: at once after a lock here, when an
@@ -149,7 +159,7 @@ func (h *House) deliverMails(ctx context.Context) {
 		return
 	}
 	for {
-		next, err := h.parts.lockMail.Deliver(ctx)
+		next, err := h.sendMails(ctx)
 		if err != nil && ctx.Err() == nil {
 			h.env.Logger.WarnContext(ctx, "mails could not be sent", "err", err)
 		}

@@ -134,6 +134,15 @@ func (s lockNotices) NextLockNotice(ctx context.Context) (time.Time, error) {
 	return timeOf(due[0]), nil
 }
 
+func (s lockNotices) OldestLockNotice(ctx context.Context) (time.Time, error) {
+	var at []int64
+	err := s.db.read.WithContext(ctx).Model(&lockNoticeRow{}).Where("due_at > 0 AND user_id <> ''").Order("locked_at").Limit(1).Pluck("locked_at", &at).Error
+	if err != nil || len(at) == 0 {
+		return time.Time{}, unavailable(err)
+	}
+	return timeOf(at[0]), nil
+}
+
 func (s lockNotices) PruneLockNotices(ctx context.Context, before time.Time, limit int) (int, error) {
 	var removed int64
 	err := s.db.inTx(ctx, func(t *tx) error {
