@@ -58,20 +58,26 @@ func (t *tx) Record(e audit.Event) error {
 	return nil
 }
 
-// flush writes what the transaction recorded and announced.
-func (t *tx) flush() error {
-	if len(t.events) > 0 {
-		rows := make([]eventRow, len(t.events))
-		for i, e := range t.events {
-			rows[i] = eventRowOf(e)
-		}
-		if err := t.g.Omit("Seq").CreateInBatches(&rows, 500).Error; err != nil {
-			return fmt.Errorf("record events: %w", err)
-		}
-		for i := range rows {
-			t.events[i].Seq = rows[i].Seq
-		}
+// writeEvents writes what the transaction recorded.
+func (t *tx) writeEvents() error {
+	if len(t.events) == 0 {
+		return nil
 	}
+	rows := make([]eventRow, len(t.events))
+	for i, e := range t.events {
+		rows[i] = eventRowOf(e)
+	}
+	if err := t.g.Omit("Seq").CreateInBatches(&rows, 500).Error; err != nil {
+		return fmt.Errorf("record events: %w", err)
+	}
+	for i := range rows {
+		t.events[i].Seq = rows[i].Seq
+	}
+	return nil
+}
+
+// flush writes what the transaction announced, and what follows from that.
+func (t *tx) flush() error {
 	if err := t.queueLogouts(); err != nil {
 		return err
 	}
