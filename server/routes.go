@@ -66,6 +66,8 @@ func (s *Server) pageRoutes() []route {
 		{http.MethodPost, authorizePath, ownJudge, handlePage(s, s.startPosted)},
 		{http.MethodGet, loginPage, ownJudge, handlePage(s, s.showLogin)},
 		{http.MethodPost, loginPage, ownJudge, handlePage(s, s.signIn)},
+		{http.MethodGet, unlockPage, ownJudge, handlePage(s, s.showUnlock)},
+		{http.MethodPost, unlockPage, ownJudge, handlePage(s, s.unlock)},
 		{http.MethodGet, consentPage, ownJudge, handlePage(s, s.showConsent)},
 		{http.MethodPost, consentPage, ownJudge, handlePage(s, s.decide)},
 		{http.MethodGet, logoutPath, ownJudge, handlePage(s, s.startLogout)},

@@ -16,6 +16,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/audit"
 	"github.com/tokenhouse/tokenhouse/audit/webhooks"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
+	"github.com/tokenhouse/tokenhouse/internal/secret"
 	"github.com/tokenhouse/tokenhouse/keys/apikeys"
 	"github.com/tokenhouse/tokenhouse/keys/signing"
 	"github.com/tokenhouse/tokenhouse/oauth"
@@ -69,8 +70,13 @@ type ClientServices struct {
 	Consents      *oauth.Consents
 }
 
-// Unlocker forgets the failed logins at an account: accounts.Authenticator.
+// Unlocker opens what failed logins closed: accounts.Authenticator.
 type Unlocker interface {
+	// UnlockLinkValid reports whether an unlock link could be used now.
+	UnlockLinkValid(ctx context.Context, token secret.Plain) (bool, error)
+	// UseUnlockLink uses a link up and returns the new value of the browser's
+	// device cookie; fault.InsufficientPermissions where the link is no good.
+	UseUnlockLink(ctx context.Context, token secret.Plain, device string, o ident.Origin) (cookie string, err error)
 	// Unlock is fault.NotFound for a user who is no member of the caller's
 	// organisation.
 	Unlock(ctx context.Context, caller ident.Caller, user ident.UserID) error
