@@ -17,8 +17,8 @@ const module = "github.com/tokenhouse/tokenhouse/"
 // never of its own or a higher one. ARCHITECTURE.md explains them.
 var floors = map[string]int{
 	"internal/fault": 0, "internal/scope": 0, "internal/secret": 0,
-	"internal/ident": 1,
-	"audit":          2, "internal/changes": 2, "internal/coherent": 2, "keys/sealing": 2, "internal/outbound": 2,
+	"internal/ident": 1, "internal/tracing": 1,
+	"audit": 2, "internal/changes": 2, "internal/coherent": 2, "keys/sealing": 2, "internal/outbound": 2,
 	"accounts": 3, "tokens": 3, "tokens/verify": 3, "keys/signing": 3, "keys/apikeys": 3, "audit/webhooks": 3, "audit/outputs": 3,
 	"keys/masterkey": 3, "keys/masterkey/vault": 3, "keys/masterkey/pkcs11": 3, "keys/masterkey/cloudkms": 3,
 	"oauth": 4, "tokens/verify/ginverify": 4, "accounts/mail": 4,
@@ -45,7 +45,7 @@ var owners = map[string][]string{
 	"github.com/jackc/pgx":                 {"storage/gormstore", "internal/pgtest", "internal/bench"},
 	"github.com/pressly/goose":             {"storage/gormstore"},
 	"github.com/gin-gonic/":                {"server", "server/pages", "tokens/verify/ginverify", "internal/bench"},
-	"net/http":                             {"server", "server/pages", "server/demo", "tokens/verify", "tokens/verify/ginverify", "metrics", "internal/house", "internal/housetest", "cmd/tokenhouse", "internal/bench", "docs/examples/go-verify", "docs/examples/go-cli", "internal/outbound", "keys/masterkey/vault", "keys/masterkey/cloudkms"},
+	"net/http":                             {"server", "server/pages", "server/demo", "tokens/verify", "tokens/verify/ginverify", "metrics", "internal/house", "internal/housetest", "cmd/tokenhouse", "internal/bench", "docs/examples/go-verify", "docs/examples/go-cli", "internal/outbound", "internal/tracing", "keys/masterkey/vault", "keys/masterkey/cloudkms"},
 	"github.com/prometheus/":               {"metrics"},
 	"github.com/go-jose/":                  {"keys/signing", "tokens", "tokens/verify", "oauth", "internal/bench", "internal/housetest", "docs/examples/go-verify", "internal/outbound"},
 	"github.com/maypok86/otter":            {"internal/coherent"},
@@ -57,6 +57,8 @@ var owners = map[string][]string{
 	"github.com/miekg/pkcs11":              {"keys/masterkey/pkcs11", "internal/softhsmtest"},
 	"gocloud.dev":                          {"keys/masterkey/cloudkms"},
 	"github.com/Azure/":                    {"keys/masterkey/cloudkms"},
+	"go.opentelemetry.io/":                 {"internal/tracing"},
+	"google.golang.org/protobuf":           {"internal/tracing"},
 	"google.golang.org/grpc":               {"keys/masterkey/cloudkms"},
 	"math/rand":                            {"internal/bench"},
 	"github.com/stretchr/testify":          {},
