@@ -39,6 +39,11 @@ check: ## gofmt, go vet, staticcheck, golangci-lint, govulncheck, and the tests 
 test-openbao: ## run the tests of Vault's transit engine against the OpenBao that OPENBAO names
 	@TOKENHOUSE_TEST_OPENBAO="$(OPENBAO)" $(GO) test -count=1 -v -tags $(TAGS) ./keys/masterkey/vault
 
+.PHONY: drills
+drills: testenv ## attack, kill and starve the server as hard as the promises are (half an hour)
+	@TOKENHOUSE_TEST_DRILLS=full $(GO) run -tags $(TAGS) ./internal/pgtest/withpostgres \
+		.ci/go-test -count=1 -v -timeout 60m ./internal/drills ./cmd/tokenhouse
+
 .PHONY: test-kms
 test-kms: testenv ## run the tests of the key services that only a build tag brings in
 	@.ci/test-kms
