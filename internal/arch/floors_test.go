@@ -27,7 +27,7 @@ var floors = map[string]int{
 	"server":       6, "server/demo": 6, "storage": 6,
 	"internal/house": 7, "storage/storagetest": 7,
 	"internal/housetest": 8, "internal/drills": 8,
-	"cmd/tokenhouse":     9,
+	"cmd/tokenhouse": 9,
 	// Tools and tests of their own, on which nothing stands.
 	"internal/browsertest": 0,
 	"internal/softhsmtest": 0,
