@@ -83,7 +83,16 @@ func (s *Sender) send(ctx context.Context, e envelope, w words) error {
 	if err != nil {
 		return fmt.Errorf("mail server: %w", err)
 	}
-	err = c.DialAndSendWithContext(ctx, m)
+	conversation, err := c.DialToSMTPClientWithContext(ctx)
+	if err != nil {
+		return err
+	}
+	if known, _ := conversation.Extension("SMTPUTF8"); !known && !ascii(e.to) { // RFC 6531 §3.2
+		err = errors.Join(accounts.ErrMailRefused, errors.New("the mail server takes addresses in ASCII only"))
+	} else {
+		err = c.SendWithSMTPClient(conversation, m)
+	}
+	err = errors.Join(err, c.CloseWithSMTPClient(conversation))
 	var refusal *gomail.SendError
 	switch {
 	case m.IsDelivered():
@@ -92,6 +101,10 @@ func (s *Sender) send(ctx context.Context, e envelope, w words) error {
 		return errors.Join(accounts.ErrMailRefused, err)
 	}
 	return err
+}
+
+func ascii(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r > unicode.MaxASCII })
 }
 
 // message puts the letter together. What could be read as another header or

@@ -31,6 +31,7 @@ var floors = map[string]int{
 	// Tools and tests of their own, on which nothing stands.
 	"internal/browsertest": 0,
 	"internal/softhsmtest": 0,
+	"internal/smtptest":    0,
 	"internal/pgtest":      0, "internal/pgtest/withpostgres": 1, "internal/testreport": 1,
 	"internal/arch": 0, "internal/coverage": 0, "internal/citations": 0, "internal/bench": 9,
 	"docs/examples/go-verify": 0, "docs/examples/go-cli": 0, "docs/examples/go-service": 0,
@@ -54,6 +55,7 @@ var owners = map[string][]string{
 	"github.com/spf13/":                    {"cmd/tokenhouse"},
 	"github.com/knadh/":                    {"cmd/tokenhouse"},
 	"github.com/wneessen/go-mail":          {"accounts/mail"},
+	"github.com/emersion/":                 {"internal/smtptest"},
 	"github.com/miekg/pkcs11":              {"keys/masterkey/pkcs11", "internal/softhsmtest"},
 	"gocloud.dev":                          {"keys/masterkey/cloudkms"},
 	"github.com/Azure/":                    {"keys/masterkey/cloudkms"},
