@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -59,7 +60,7 @@ func (s setting) env() string  { return envPrefix + strings.ToUpper(s.key) }
 
 // settings is every setting there is.
 func settings() []setting {
-	return []setting{
+	return slices.Concat([]setting{
 		text("issuer", "public URL; https unless it is this machine", func(c *config) *string { return &c.House.Issuer }),
 		text("listen", "host:port of the public listener", func(c *config) *string { return &c.Serve.Listen }),
 		text("ops_listen", "host:port of /metrics, /healthz and /readyz", func(c *config) *string { return &c.Serve.OpsListen }),
@@ -104,19 +105,13 @@ func settings() []setting {
 		count("client_registration_limit", "most openly registered clients", func(c *config) *int { return &c.House.Clients.Limit }),
 		count("client_registration_hourly", "most clients that one network may openly register in an hour", func(c *config) *int { return &c.House.Clients.Hourly }),
 		span("login_failure_delay", "when a failed login is answered", func(c *config) *time.Duration { return &c.House.Accounts.LoginFailureDelay }),
-		text("smtp_server", "host:port of the mail server that tells people when they are locked out", func(c *config) *string { return &c.House.Mail.Server }).defaultsTo("no mail is sent"),
-		text("smtp_security", "how the mail server is reached: starttls, tls (from the first byte) or none", func(c *config) *string { return &c.House.Mail.Security }),
-		text("smtp_username", "name that the mail server asks for", func(c *config) *string { return &c.House.Mail.Username }).defaultsTo("none"),
-		hidden("smtp_password", "password of that name", func(c *config) *secret.Plain { return &c.House.Mail.Password }).defaultsTo("none"),
-		text("smtp_from", "address that mails come from: Name <name@example.com>", func(c *config) *string { return &c.House.Mail.From }).defaultsTo("none"),
-		text("smtp_ca_file", "PEM file of the authorities that may vouch for the mail server", func(c *config) *string { return &c.House.Mail.CAFile }).defaultsTo("those of the machine"),
 		yes("demo", "serve the demonstration resource server", func(c *config) *bool { return &c.House.HTTP.Demo }),
 		yes("pprof", "serve profiles on the operations listener", func(c *config) *bool { return &c.House.HTTP.Pprof }),
 		text("log_level", "debug, info, warn or error", func(c *config) *string { return &c.Log.Level }),
 		text("log_format", "auto, text or json; auto is text on a terminal", func(c *config) *string { return &c.Log.Format }),
 		span("shutdown_delay", "how long to go on answering while /readyz says no, so that load balancers notice", func(c *config) *time.Duration { return &c.Serve.ShutdownDelay }),
 		span("shutdown_timeout", "how long requests in flight may take to finish", func(c *config) *time.Duration { return &c.Serve.ShutdownTimeout }),
-	}
+	}, mailSettings())
 }
 
 func (s setting) defaultsTo(words string) setting { s.shown = words; return s }
