@@ -39,6 +39,7 @@ type Backend interface {
 type Stores interface {
 	Audit() audit.Reader
 	Recorder() audit.Recorder
+	Chain() audit.ChainReader
 	Webhooks() webhooks.Store
 	WebhookQueue() webhooks.Queue
 	Changes() changes.Log
