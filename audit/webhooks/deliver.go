@@ -68,12 +68,20 @@ type Deliverer struct {
 	mu    sync.Mutex
 	turns map[ident.OrgID]int
 	all   int
-	wait  sync.WaitGroup
+	ends  *sync.Cond
 }
 
 // Start begins a turn for each endpoint that is due and for which there is room,
 // and returns how many it began. It does not wait for them.
 func (d *Deliverer) Start(ctx context.Context) (int, error) {
+	return d.start(ctx, func(e Endpoint, err error) {
+		if err != nil && ctx.Err() == nil {
+			d.Log.WarnContext(ctx, "a webhook's turn could not be taken or written down", "webhook", e.ID, "err", err)
+		}
+	})
+}
+
+func (d *Deliverer) start(ctx context.Context, ended func(Endpoint, error)) (int, error) {
 	due, err := d.Queue.DueWebhooks(ctx, d.Now(), 2*maxTurns)
 	if err != nil {
 		return 0, err
@@ -87,25 +95,34 @@ func (d *Deliverer) Start(ctx context.Context) (int, error) {
 			continue
 		}
 		begun++
-		d.wait.Go(func() {
-			defer d.leave(e.Org)
-			if err := d.turn(ctx, e); err != nil && ctx.Err() == nil {
-				d.Log.WarnContext(ctx, "a webhook's turn could not be written down", "webhook", e.ID, "err", err)
-			}
-		})
+		go func() {
+			err := d.turn(ctx, e)
+			d.leave(e.Org) // first, so that there is room when the next is begun
+			ended(e, err)
+		}()
 	}
 	return begun, nil
 }
 
-// Wait returns when every turn that was begun has ended.
-func (d *Deliverer) Wait() { d.wait.Wait() }
+// Wait returns when no turn is under way.
+func (d *Deliverer) Wait() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for d.all > 0 {
+		d.quiet().Wait()
+	}
+}
 
 // Deliver sends all that is due now, and returns when the next is due: zero where
-// nothing waits for its time. Replicas share the work.
+// nothing waits for its time. Replicas share the work, and so do those who call
+// Deliver at the same time.
 func (d *Deliverer) Deliver(ctx context.Context) (time.Time, error) {
 	for ctx.Err() == nil {
-		n, err := d.Start(ctx)
-		d.Wait()
+		ends := make(chan error, maxTurns)
+		n, err := d.start(ctx, func(_ Endpoint, err error) { ends <- err })
+		for range n {
+			err = errors.Join(err, <-ends)
+		}
 		if err != nil {
 			return time.Time{}, err
 		}
@@ -114,6 +131,14 @@ func (d *Deliverer) Deliver(ctx context.Context) (time.Time, error) {
 		}
 	}
 	return d.Queue.NextWebhook(ctx)
+}
+
+// quiet is told when the last turn ends. The caller holds mu.
+func (d *Deliverer) quiet() *sync.Cond {
+	if d.ends == nil {
+		d.ends = sync.NewCond(&d.mu)
+	}
+	return d.ends
 }
 
 func (d *Deliverer) enter(org ident.OrgID) bool {
@@ -133,7 +158,9 @@ func (d *Deliverer) enter(org ident.OrgID) bool {
 func (d *Deliverer) leave(org ident.OrgID) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.all--
+	if d.all--; d.all == 0 {
+		d.quiet().Broadcast()
+	}
 	if d.turns[org]--; d.turns[org] == 0 {
 		delete(d.turns, org)
 	}

@@ -81,7 +81,7 @@ func (s *Service) Create(ctx context.Context, caller ident.Caller, n New) (Overv
 		case n >= MaxEndpoints:
 			return fault.New(fault.Conflict, "The organisation has "+strconv.Itoa(MaxEndpoints)+" webhooks, which is as many as there may be.")
 		}
-		if e.Progress.Position, err = tx.LogPosition(caller.Org, now); err != nil {
+		if e.Progress.Position, err = tx.LogPosition(caller.Org, now.Add(time.Microsecond)); err != nil {
 			return err
 		}
 		e.Progress.DueAt = now
