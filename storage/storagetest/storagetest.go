@@ -82,6 +82,9 @@ var suites = []struct {
 	{"login counters", loginCounters},
 	{"login counters under contention", lockedCounters},
 	{"exchanges", exchanges},
+	{"lock notices: adding", noticeAdding},
+	{"lock notices: delivery", noticeDelivery},
+	{"unlock links", unlockLinks},
 }
 
 // Run runs every conformance test against backends that open gives.
