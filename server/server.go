@@ -17,6 +17,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/audit/webhooks"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/internal/secret"
+	"github.com/tokenhouse/tokenhouse/internal/tracing"
 	"github.com/tokenhouse/tokenhouse/keys/apikeys"
 	"github.com/tokenhouse/tokenhouse/keys/signing"
 	"github.com/tokenhouse/tokenhouse/oauth"
@@ -90,6 +91,8 @@ type Observer struct {
 	// Credential is told how the verification of a credential ended: kind
 	// "access_token" or "api_key", result "ok" or the refusal's reason.
 	Credential func(kind, result string)
+	// Tracer makes a span of each request.
+	Tracer *tracing.Tracer
 	// Refused is told of each access token that was refused: why, when, and
 	// where it came from.
 	Refused func(reason string, at time.Time, from ident.Origin)

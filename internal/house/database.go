@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tokenhouse/tokenhouse/audit"
@@ -55,9 +56,16 @@ func (h *House) timed() gormstore.Hooks {
 	if hooks.Timer != nil {
 		return hooks
 	}
-	hooks.Timer = func(operation string) func(error) {
-		began := h.env.Now()
-		return func(err error) { h.Metrics.StorageOperation(operation, err, h.env.Now().Sub(began)) }
+	system := "sqlite" // by the names of OpenTelemetry
+	if !strings.HasPrefix(h.conf.DatabaseURL(), "sqlite:") {
+		system = "postgresql"
+	}
+	hooks.Timer = func(ctx context.Context, operation string) func(error) {
+		began, traced := h.env.Now(), h.env.Tracer.Database(ctx, system, operation)
+		return func(err error) {
+			h.Metrics.StorageOperation(operation, err, h.env.Now().Sub(began))
+			traced(err)
+		}
 	}
 	return hooks
 }

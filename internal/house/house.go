@@ -14,6 +14,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/changes"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/internal/scope"
+	"github.com/tokenhouse/tokenhouse/internal/tracing"
 	"github.com/tokenhouse/tokenhouse/keys/apikeys"
 	"github.com/tokenhouse/tokenhouse/keys/masterkey"
 	"github.com/tokenhouse/tokenhouse/keys/sealing"
@@ -30,8 +31,9 @@ import (
 type Env struct {
 	Now    func() time.Time
 	Random io.Reader
-	Logger *slog.Logger // slog.Default where nil
-	Build  Build        // for the metrics
+	Logger *slog.Logger    // slog.Default where nil
+	Build  Build           // for the metrics
+	Tracer *tracing.Tracer // of requests; off where nil
 	// Patient waits for a database that does not answer yet, until the context
 	// ends, instead of failing at once.
 	Patient bool
@@ -97,6 +99,7 @@ func Open(ctx context.Context, conf Config, env Env) (*House, error) {
 	if env.Logger == nil {
 		env.Logger = slog.Default()
 	}
+	env.Logger = slog.New(server.LogHandler(env.Logger.Handler()))
 	h := &House{conf: conf, env: env}
 	h.state.ended, h.state.locked = make(chan struct{}, 1), make(chan struct{}, 1)
 	h.state.cleaned.Store(env.Now().UnixMicro()) // the metric counts from the start where no cleanup ever works
@@ -179,7 +182,7 @@ func (h *House) openSecrets(ctx context.Context) error {
 	h.Ring = &signing.Ring{
 		Store: h.DB.SigningKeys(), Keeper: h.parts.master, Now: h.env.Now, Random: h.env.Random, Logger: h.env.Logger,
 		Algorithms: h.conf.Tokens.signingAlgorithms(), Retain: MaxAccessTTL + keyMargin,
-		Announce: keyNotice, Lifetime: h.conf.Tokens.SigningKeyLife,
+		Announce: keyNotice, Lifetime: h.conf.Tokens.SigningKeyLife, Trace: h.env.Tracer.Step,
 	}
 	return h.Ring.Load(ctx)
 }
@@ -189,7 +192,7 @@ const directorySize = 20_000
 
 func (h *House) buildAccounts(context.Context) error {
 	h.Directory = accounts.NewDirectory(h.DB.Accounts(), h.parts.catalogue, directorySize, h.Feed.Fresh)
-	h.parts.hasher = &accounts.Hasher{Random: h.env.Random, Now: h.env.Now, Inflight: h.Metrics.Hashing, Waited: h.Metrics.HashWaited, Refused: h.Metrics.HashRefused}
+	h.parts.hasher = &accounts.Hasher{Random: h.env.Random, Now: h.env.Now, Inflight: h.Metrics.Hashing, Waited: h.Metrics.HashWaited, Refused: h.Metrics.HashRefused, Trace: h.env.Tracer.Step}
 	delay := h.conf.Accounts.LoginFailureDelay
 	h.Logins = &accounts.Authenticator{
 		Store: h.DB.Logins(), Users: h.DB.Accounts(), Hasher: h.parts.hasher, Secrets: h.parts.secrets,

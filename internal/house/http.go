@@ -70,7 +70,7 @@ func (h *House) buildServer(context.Context) error {
 		Tokens:  h.verifier(),
 		Cursors: purpose{h.parts.secrets, sealing.CursorKey},
 		Mounts:  h.mounts(),
-		Observe: server.Observer{Request: h.Metrics.Request, Credential: h.Metrics.Verified, Refused: h.parts.refusals.Count},
+		Observe: server.Observer{Tracer: h.env.Tracer, Request: h.Metrics.Request, Credential: h.Metrics.Verified, Refused: h.parts.refusals.Count},
 		Log:     h.env.Logger, Now: h.env.Now, Random: h.env.Random,
 	}
 	public, err := s.Handler()

@@ -78,7 +78,7 @@ func (db *DB) inTx(ctx context.Context, fn func(*tx) error) error {
 // of a transaction that wanted to commit; lost is the error where writing them
 // was what failed.
 func (db *DB) attempt(ctx context.Context, fn func(*tx) error, record bool) (done tx, lost, err error) {
-	ended := db.opts.Hooks.begun()
+	ended := db.opts.Hooks.begun(ctx)
 	err = db.begin(ctx, func(g *gorm.DB) error {
 		t := tx{g: g, opts: &db.opts}
 		done, lost = tx{}, nil
