@@ -9,6 +9,7 @@ import (
 
 	"github.com/tokenhouse/tokenhouse/accounts"
 	"github.com/tokenhouse/tokenhouse/audit"
+	"github.com/tokenhouse/tokenhouse/audit/outputs"
 	"github.com/tokenhouse/tokenhouse/audit/webhooks"
 	"github.com/tokenhouse/tokenhouse/internal/changes"
 	"github.com/tokenhouse/tokenhouse/keys/apikeys"
@@ -40,6 +41,7 @@ type Stores interface {
 	Audit() audit.Reader
 	Recorder() audit.Recorder
 	Chain() audit.ChainReader
+	Outputs() outputs.Store
 	Webhooks() webhooks.Store
 	WebhookQueue() webhooks.Queue
 	Changes() changes.Log

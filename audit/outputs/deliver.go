@@ -19,8 +19,9 @@ type Store interface {
 	// reports false where the holder has lost it.
 	AdvanceOutput(ctx context.Context, c Claim, to Cursor) (bool, error)
 	// EventsAfter returns at most limit events after the cursor, in an order in
-	// which no event comes before one that was returned earlier, with the cursor
-	// after the last of them.
+	// which no event comes before one that was returned earlier, and the cursor
+	// after what was looked at: where that is no further than from, there is
+	// nothing more. Events that were pruned are left out.
 	EventsAfter(ctx context.Context, from Cursor, limit int) ([]audit.Event, Cursor, error)
 }
 
@@ -97,11 +98,13 @@ func (o *Output) deliver(ctx context.Context) error {
 			return err
 		}
 		o.behind(events)
-		if len(events) == 0 {
+		if next == at {
 			return nil
 		}
-		if err := to.send(ctx, events); err != nil {
-			return err
+		if len(events) > 0 {
+			if err := to.send(ctx, events); err != nil {
+				return err
+			}
 		}
 		// Whoever dies here has sent what the next one sends again.
 		if mine, err = o.Store.AdvanceOutput(ctx, o.claim(), next); err != nil || !mine {
