@@ -17,12 +17,12 @@ func (w *world) seal() {
 	db, err := sql.Open(driver, dsn)
 	w.must(err)
 	defer db.Close()
-	zero := "'\\x00'::bytea"
+	zero := "decode(repeat('00', 32), 'hex')"
 	if driver == "sqlite" {
-		zero = "x'00'"
+		zero = "zeroblob(32)"
 	}
 	_, err = db.Exec(`INSERT INTO audit_links (id, shard, position, seq, at, class, body, hash, pruned)
-	 SELECT e.seq, e.org_id, (SELECT count(*) FROM audit_events f WHERE f.org_id = e.org_id AND f.seq <= e.seq), e.seq, e.at, 'x', ` + zero + `, ` + zero + `, 0
+	 SELECT e.seq, e.org_id, (SELECT count(*) FROM audit_events f WHERE f.org_id = e.org_id AND f.seq <= e.seq), e.seq, e.at, 'security', ` + zero + `, ` + zero + `, 0
 	 FROM audit_events e WHERE NOT EXISTS (SELECT 1 FROM audit_links l WHERE l.seq = e.seq)`)
 	w.must(err)
 }

@@ -47,13 +47,6 @@ type Tx interface {
 	ReplayDeadLetters(id ident.WebhookID, events []ident.EventID) (int, error)
 }
 
-// Place is one link of an organisation's chain.
-type Place struct {
-	Position int64
-	Event    audit.Event
-	Pruned   bool // the event is gone
-}
-
 // Outcome is what came of a turn.
 type Outcome struct {
 	Progress Progress
@@ -75,12 +68,9 @@ type Queue interface {
 	// raises Turn. It reports false, and does nothing, where Version or Turn are no
 	// longer e's.
 	ClaimWebhook(ctx context.Context, e Endpoint, until time.Time) (bool, error)
-	// Places returns at most limit links of the organisation's chain after the
-	// position, in their order.
-	Places(ctx context.Context, org ident.OrgID, after int64, limit int) ([]Place, error)
 	// Replays returns at most limit dead letters of the endpoint that are to be
-	// tried again, oldest first, with their events.
-	Replays(ctx context.Context, e Endpoint, limit int) ([]Replay, error)
+	// tried again, oldest first.
+	Replays(ctx context.Context, id ident.WebhookID, limit int) ([]DeadLetter, error)
 	// SaveWebhook writes down what came of a turn, with its events in the same
 	// commit, raises Turn and lets the endpoint go. It reports false where Version
 	// or Turn are no longer e's: in the first case it only lets go, in the second
@@ -100,10 +90,4 @@ type Queue interface {
 type Backlog struct {
 	DeadLetters int
 	Oldest      time.Time // of the events that active endpoints have before them; zero where there is none
-}
-
-// Replay is a dead letter with its event.
-type Replay struct {
-	DeadLetter
-	Place Place
 }

@@ -95,7 +95,7 @@ func (w *world) open(t *testing.T, postgres bool) (db *gormstore.DB) {
 // deliverer is a replica's.
 func (w *world) deliverer(db *gormstore.DB) *webhooks.Deliverer {
 	return &webhooks.Deliverer{
-		Queue: db.WebhookQueue(), Sealer: w.keeper, Asker: &outbound.Client{Networks: outbound.Loopback(), Timeout: attemptTime}, Now: w.now,
+		Queue: db.WebhookQueue(), Chain: db.Chain(), Sealer: w.keeper, Asker: &outbound.Client{Networks: outbound.Loopback(), Timeout: attemptTime}, Now: w.now,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Observe: func(r webhooks.Result) {
 			w.mu.Lock()

@@ -34,7 +34,7 @@ func (h *House) buildWebhooks(context.Context) error {
 	asker.Timeout = webhooks.AttemptTimeout
 	h.parts.webhooks.service = &webhooks.Service{Store: h.DB.Webhooks(), Sealer: h.parts.master, Targets: asker, Now: h.env.Now, Random: h.env.Random}
 	h.parts.webhooks.deliverer = &webhooks.Deliverer{
-		Queue: h.DB.WebhookQueue(), Sealer: h.parts.master, Asker: asker, Now: h.env.Now, Log: h.env.Logger,
+		Queue: h.DB.WebhookQueue(), Chain: h.DB.Chain(), Sealer: h.parts.master, Asker: asker, Now: h.env.Now, Log: h.env.Logger,
 		Observe: func(r webhooks.Result) { h.Metrics.WebhookTold(string(r)) },
 	}
 	return nil

@@ -43,66 +43,14 @@ func (q webhookQueue) ClaimWebhook(ctx context.Context, e webhooks.Endpoint, unt
 	return won && err == nil, err
 }
 
-// placeRow is a link with its event, whose seq is 0 where it was pruned.
-type placeRow struct {
-	Place int64
-	Event eventRow `gorm:"embedded"`
-}
-
-const eventColumns = `COALESCE(e.seq, 0) AS seq, COALESCE(e.id, '') AS id, COALESCE(e.at, 0) AS at, COALESCE(e.name, '') AS name,
-	COALESCE(e.outcome, '') AS outcome, COALESCE(e.reason, '') AS reason, COALESCE(e.org_id, '') AS org_id, COALESCE(e.user_id, '') AS user_id,
-	COALESCE(e.actor_type, '') AS actor_type, COALESCE(e.actor_id, '') AS actor_id, COALESCE(e.actor_name, '') AS actor_name,
-	COALESCE(e.actor_org, '') AS actor_org, COALESCE(e.actor_via, '') AS actor_via, COALESCE(e.targets, '') AS targets, COALESCE(e.meta, '') AS meta,
-	COALESCE(e.ip, '') AS ip, COALESCE(e.user_agent, '') AS user_agent, COALESCE(e.request_id, '') AS request_id,
-	COALESCE(e.session_id, '') AS session_id, COALESCE(e.key_id, '') AS key_id`
-
-func (r placeRow) domain() (webhooks.Place, error) {
-	if r.Event.Seq == 0 {
-		return webhooks.Place{Position: r.Place, Pruned: true}, nil
-	}
-	e, err := r.Event.domain()
-	return webhooks.Place{Position: r.Place, Event: e}, err
-}
-
-func (q webhookQueue) Places(ctx context.Context, org ident.OrgID, after int64, limit int) ([]webhooks.Place, error) {
-	var rows []placeRow
-	err := q.db.read.WithContext(ctx).Raw(`SELECT l.position AS place, `+eventColumns+`
-		FROM audit_links l LEFT JOIN audit_events e ON e.seq = l.seq
-		WHERE l.shard = ? AND l.position > ? ORDER BY l.position LIMIT ?`, string(org), after, limit).Scan(&rows).Error
-	if err != nil {
-		return nil, unavailable(err)
-	}
-	out := make([]webhooks.Place, len(rows))
+func (q webhookQueue) Replays(ctx context.Context, id ident.WebhookID, limit int) ([]webhooks.DeadLetter, error) {
+	var rows []deadLetterRow
+	err := q.db.read.WithContext(ctx).Where("webhook_id = ? AND replay = 1", string(id)).Order("position").Limit(limit).Find(&rows).Error
+	out := make([]webhooks.DeadLetter, len(rows))
 	for i, r := range rows {
-		if out[i], err = r.domain(); err != nil {
-			return nil, err
-		}
+		out[i] = r.domain()
 	}
-	return out, nil
-}
-
-func (q webhookQueue) Replays(ctx context.Context, e webhooks.Endpoint, limit int) ([]webhooks.Replay, error) {
-	var rows []struct {
-		Letter deadLetterRow `gorm:"embedded;embeddedPrefix:d_"`
-		Place  placeRow      `gorm:"embedded"`
-	}
-	err := q.db.read.WithContext(ctx).Raw(`SELECT d.webhook_id AS d_webhook_id, d.position AS d_position, d.event_id AS d_event_id, d.name AS d_name,
-			d.attempts AS d_attempts, d.failed_at AS d_failed_at, d.failure AS d_failure, d.failure_status AS d_failure_status, d.replay AS d_replay,
-			d.position AS place, `+eventColumns+`
-		FROM webhook_dead_letters d LEFT JOIN audit_links l ON l.shard = ? AND l.position = d.position LEFT JOIN audit_events e ON e.seq = l.seq
-		WHERE d.webhook_id = ? AND d.replay = 1 ORDER BY d.position LIMIT ?`, string(e.Org), string(e.ID), limit).Scan(&rows).Error
-	if err != nil {
-		return nil, unavailable(err)
-	}
-	out := make([]webhooks.Replay, len(rows))
-	for i, r := range rows {
-		p, err := r.Place.domain()
-		if err != nil {
-			return nil, err
-		}
-		out[i] = webhooks.Replay{DeadLetter: r.Letter.domain(), Place: p}
-	}
-	return out, nil
+	return out, unavailable(err)
 }
 
 func (q webhookQueue) SaveWebhook(ctx context.Context, e webhooks.Endpoint, o webhooks.Outcome) (bool, error) {
