@@ -10,14 +10,16 @@ import (
 
 	"github.com/tokenhouse/tokenhouse/internal/house"
 	"github.com/tokenhouse/tokenhouse/internal/secret"
+	"github.com/tokenhouse/tokenhouse/internal/tracing"
 )
 
 // config is everything that the process reads: the house, and what only the
 // process itself needs.
 type config struct {
-	House house.Config
-	Serve serveConfig
-	Log   logConfig
+	House   house.Config
+	Serve   serveConfig
+	Log     logConfig
+	Tracing tracing.Config // of OpenTelemetry's own variables
 }
 
 // serveConfig is how the process meets the network and its end.
@@ -105,6 +107,9 @@ func settings() []setting {
 		count("client_registration_limit", "most openly registered clients", func(c *config) *int { return &c.House.Clients.Limit }),
 		count("client_registration_hourly", "most clients that one network may openly register in an hour", func(c *config) *int { return &c.House.Clients.Hourly }),
 		span("login_failure_delay", "when a failed login is answered", func(c *config) *time.Duration { return &c.House.Accounts.LoginFailureDelay }),
+		text("audit_routine", "what is recorded of ordinary refreshes, API keys and tokens of clients: hourly, the first in an hour, or each", func(c *config) *string { return &c.House.Audit.Routine }),
+		text("audit_on_failure", "what becomes of that which cannot be recorded: block refuses it, degrade does it and writes the event to the log of the process", func(c *config) *string { return &c.House.Audit.OnFailure }),
+		list("audit_outputs", "where the audit log is sent: stdout:, file:///path, syslog+udp://host, syslog+tcp://host, syslog+tls://host, each with ?format=json, cef or ocsf", func(c *config) *[]string { return &c.House.Audit.Outputs }).defaultsTo("none"),
 		yes("demo", "serve the demonstration resource server", func(c *config) *bool { return &c.House.HTTP.Demo }),
 		yes("pprof", "serve profiles on the operations listener", func(c *config) *bool { return &c.House.HTTP.Pprof }),
 		text("log_level", "debug, info, warn or error", func(c *config) *string { return &c.Log.Level }),

@@ -47,6 +47,7 @@ func (c Config) Check() []Finding {
 	c.Accounts.check(&f)
 	c.Clients.check(&f)
 	c.Mail.check(&f)
+	c.Audit.check(&f)
 	c.checkHTTP(&f)
 	c.checkAdmin(&f)
 	return f

@@ -29,6 +29,7 @@ type Config struct {
 	Accounts Accounts
 	Clients  ClientRegistration
 	Mail     Mail
+	Audit    Audit
 	HTTP     HTTP
 	Admin    Admin
 }
@@ -143,6 +144,7 @@ func Defaults() Config {
 		},
 		Clients: defaultClientRegistration(),
 		Mail:    defaultMail(),
+		Audit:   defaultAudit(),
 		Admin:   Admin{Email: "admin@localhost"},
 	}
 }

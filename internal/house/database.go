@@ -18,13 +18,12 @@ const retryDatabase = time.Second
 
 // OpenDatabase opens the database alone and leaves its schema as it is.
 func OpenDatabase(ctx context.Context, conf Config, env Env) (storage.Backend, error) {
-	return openDatabase(ctx, conf, env, func([]audit.Event, []changes.Change) {}, env.Hooks)
+	return openDatabase(ctx, conf, env, gormstore.Options{OnCommit: func([]audit.Event, []changes.Change) {}, Hooks: env.Hooks})
 }
 
-func openDatabase(ctx context.Context, conf Config, env Env, committed func([]audit.Event, []changes.Change), hooks gormstore.Hooks) (storage.Backend, error) {
-	db, err := storage.Open(ctx, conf.DatabaseURL(), gormstore.Options{
-		OnCommit: committed, Random: env.Random, MaxConns: int32(conf.Database.MaxConns), Hooks: hooks, //nolint:gosec // 2 to 1000, see Check
-	})
+func openDatabase(ctx context.Context, conf Config, env Env, opts gormstore.Options) (storage.Backend, error) {
+	opts.Random, opts.MaxConns = env.Random, int32(conf.Database.MaxConns) //nolint:gosec // 2 to 1000, see Check
+	db, err := storage.Open(ctx, conf.DatabaseURL(), opts)
 	if err != nil {
 		return nil, err
 	}

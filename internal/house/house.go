@@ -42,6 +42,8 @@ type Env struct {
 	Serving bool
 	// Hooks watch or disturb the database; tests use them.
 	Hooks gormstore.Hooks
+	// Process is told to the receivers of the audit log.
+	Process Process
 }
 
 // Build is what runs.
@@ -145,7 +147,7 @@ func (h *House) openDatabase(ctx context.Context) (err error) {
 		Moment: h.moment,
 	})
 	h.Feed = &changes.Feed{Now: h.env.Now, Logger: h.env.Logger, Observe: h.Metrics.Propagated}
-	h.DB, err = openDatabase(ctx, h.conf, h.env, h.committed, h.timed())
+	h.DB, err = openDatabase(ctx, h.conf, h.env, gormstore.Options{OnCommit: h.committed, Hooks: h.timed(), Unrecorded: h.unrecorded()})
 	if err != nil {
 		return err
 	}
@@ -227,7 +229,7 @@ func (h *House) buildTokens(context.Context) error {
 		BrowserMACs:  purpose{h.parts.secrets, sealing.BrowserSession},
 		Policy:       tokens.Policy{Grace: explicit(t.RefreshGrace), Cooldown: explicit(t.RefreshCooldown), Idle: t.RefreshIdle, Absolute: t.RefreshAbsolute, BrowserIdle: t.BrowserIdle, BrowserAbsolute: t.BrowserAbsolute},
 		MaxAccessTTL: MaxAccessTTL, Revocations: h.parts.revocations, Fresh: h.Feed.Fresh, Places: h.parts.places, StatusKey: h.statusKey(),
-		Observe: func(r tokens.Result) { h.Metrics.Refreshed(string(r)) },
+		Observe: func(r tokens.Result) { h.Metrics.Refreshed(string(r)) }, RecordEach: h.conf.Audit.Routine == RoutineEach,
 	}
 	h.parts.refusals = &tokens.Refusals{Recorder: h.DB.Recorder(), Now: h.env.Now}
 	h.parts.revoked = &tokens.RevocationFeed{
@@ -243,6 +245,7 @@ func (h *House) buildAPIKeys(context.Context) error {
 			Prefix: h.conf.APIKeys.Prefix, MaxLifetime: h.conf.APIKeys.MaxLifetime, UsageRetention: h.conf.APIKeys.UsageRetention,
 			LimitFailure: apikeys.LimitFailure(h.conf.APIKeys.LimitFailure),
 			Leaked:       apikeys.LeakResponse(h.conf.APIKeys.Leaked), RefuseImported: !h.conf.APIKeys.Imported,
+			RecordEach: h.conf.Audit.Routine == RoutineEach,
 		},
 		Fresh: h.Feed.Fresh, Now: h.env.Now, Random: h.env.Random, Observe: h.Metrics.APIKeyVerified,
 		ObserveLeak: h.Metrics.APIKeyLeaked,
@@ -256,7 +259,7 @@ func (h *House) buildClients(context.Context) error {
 		Algorithms: h.conf.Tokens.signingAlgorithms(), Development: h.conf.Development(), Sectors: sectors{h.outbound()},
 		Fresh: h.Feed.Fresh, Now: h.env.Now, Random: h.env.Random,
 	}
-	h.parts.clientUsage = &oauth.ClientUsage{Recorder: h.DB.Recorder(), Now: h.env.Now}
+	h.parts.clientUsage = &oauth.ClientUsage{Recorder: h.DB.Recorder(), Now: h.env.Now, RecordEach: h.conf.Audit.Routine == RoutineEach}
 	return nil
 }
 
