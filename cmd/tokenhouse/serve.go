@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,8 +52,13 @@ func (p *process) serve(ctx context.Context, conf config) error {
 	go func() { failed <- public.serve() }()
 	go func() { failed <- ops.serve() }()
 
+	tracer, endTraces, err := p.tracer(ctx, conf.Tracing, log)
+	if err != nil {
+		return err
+	}
+	defer endTraces()
 	env := p.env(log)
-	env.Patient, env.Serving = true, true
+	env.Patient, env.Serving, env.Tracer = true, true, tracer
 	h, err := house.Open(ctx, conf.House, env)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -71,7 +77,7 @@ func (p *process) serve(ctx context.Context, conf config) error {
 	public.become(h.Handler)
 	ops.become(h.Ops)
 	fmt.Fprint(p.Stdout, greeting(conf, h.Backend(), first))
-	log.Info("ready", "issuer", conf.House.Issuer, "listen", public.addr(), "ops_listen", ops.addr(), "database", h.Backend(), "version", version)
+	log.Info("ready", "issuer", conf.House.Issuer, "listen", public.addr(), "ops_listen", ops.addr(), "database", h.Backend(), "traces", cmp.Or(conf.Tracing.Host(), "off"), "version", version)
 
 	select {
 	case <-ctx.Done():
