@@ -40,7 +40,7 @@ type Backend interface {
 type Stores interface {
 	Audit() audit.Reader
 	Recorder() audit.Recorder
-	Chain() audit.ChainReader
+	Chain() audit.ChainStore
 	Outputs() outputs.Store
 	Webhooks() webhooks.Store
 	WebhookQueue() webhooks.Queue

@@ -44,7 +44,7 @@ func (r linkRow) domain() (audit.Link, error) {
 }
 
 // Chain returns the chain of the audit log.
-func (db *DB) Chain() audit.ChainReader { return chainStore{db} }
+func (db *DB) Chain() audit.ChainStore { return chainStore{db} }
 
 type chainStore struct{ db *DB }
 

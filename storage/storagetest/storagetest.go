@@ -24,6 +24,7 @@ var suites = []struct {
 	run  func(*testing.T, *fixture)
 }{
 	{"audit", auditLog},
+	{"audit: the chain, many at once", chainTogether},
 	{"changes", changeLog},
 	{"replicas", replicaList},
 	{"sealed secrets", sealedSecrets},
