@@ -26,6 +26,9 @@ type Options struct {
 	Random io.Reader
 	// MaxConns bounds the PostgreSQL pool; 16 where zero.
 	MaxConns int32
+	// Whole has a SQLite file of up to 32 MB read whole before it is used, and
+	// refused where it is damaged. A server asks for it; a command need not wait.
+	Whole bool
 	// Hooks watch or disturb the database.
 	Hooks Hooks
 	// Unrecorded, where set, is given the events that could not be written: what
@@ -40,6 +43,7 @@ type DB struct {
 	begin  func(context.Context, func(*gorm.DB) error) error
 	wait   func(context.Context) error
 	close  func() error
+	there  func() error // whether the database is what was opened; nil where that is certain
 	target migrationTarget
 	opts   Options
 }
@@ -102,6 +106,11 @@ func (db *DB) attempt(ctx context.Context, fn func(*tx) error, record bool) (don
 
 // Ping answers nil when the database answers.
 func (db *DB) Ping(ctx context.Context) error {
+	if db.there != nil {
+		if err := db.there(); err != nil {
+			return err
+		}
+	}
 	return db.read.WithContext(ctx).Exec("SELECT 1").Error
 }
 
