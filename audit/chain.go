@@ -83,6 +83,9 @@ const (
 	linkDomain = "tokenhouse audit link 1\n"
 )
 
+// hashOf names a signed statement.
+func hashOf(jws string) Hash { return sha256.Sum256([]byte(jws)) }
+
 func bodyHash(canonical []byte) Hash {
 	return sha256.Sum256(slices.Concat([]byte(bodyDomain), canonical))
 }
