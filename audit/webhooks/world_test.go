@@ -139,6 +139,13 @@ func (w *world) happen(org ident.OrgID, names ...audit.Name) []string {
 	return out
 }
 
+// seal gives what happened its places in the chain.
+func (w *world) seal() {
+	w.t.Helper()
+	_, err := w.db.Chain().Seal(w.t.Context())
+	w.must(err)
+}
+
 // turns delivers all that is due now.
 func (w *world) turns() time.Time {
 	w.t.Helper()

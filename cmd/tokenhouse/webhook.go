@@ -27,13 +27,13 @@ now and can never be shown again. A server must be running: it delivers.`
 	required(create, "url")
 
 	list := p.userDo("list", "List the webhooks of an organisation, newest first", "  tokenhouse webhook list --org acme", p.listWebhooks)
-	one := func(use, short, flags string, do func(context.Context, *cobra.Command, *house.House, ident.Caller, ident.WebhookID) error) *cobra.Command {
+	one := func(use, short, flags string, do func(context.Context, webhookAsk) error) *cobra.Command {
 		c := p.userDo(use+" ID", short, "  tokenhouse webhook "+use+" hook_01j… --org acme"+flags, func(ctx context.Context, c *cobra.Command, h *house.House, caller ident.Caller) error {
 			id, err := ident.ParseWebhookID(c.Flags().Arg(0))
 			if err != nil { // what was typed is not repeated: it may be the secret
 				return errors.New("that is not the id of a webhook, which begins with hook_; see tokenhouse webhook list")
 			}
-			if err = do(ctx, c, h, caller, id); errors.Is(err, fault.NotFound) {
+			if err = do(ctx, webhookAsk{c, h, caller, id}); errors.Is(err, fault.NotFound) {
 				return fmt.Errorf("the organisation has no webhook %s; see tokenhouse webhook list", id)
 			}
 			return err
@@ -57,6 +57,14 @@ now and can never be shown again. A server must be running: it delivers.`
 		one("dead-letters", "List the events that a webhook never took, newest first", "", listDeadLetters), replay,
 		one("delete", "Delete a webhook with its dead letters", "", deleteWebhook),
 	)
+}
+
+// webhookAsk is a command about one webhook.
+type webhookAsk struct {
+	c      *cobra.Command
+	h      *house.House
+	caller ident.Caller
+	id     ident.WebhookID
 }
 
 func webhookFlags(c *cobra.Command) {
@@ -145,16 +153,16 @@ func (p *process) listWebhooks(ctx context.Context, c *cobra.Command, h *house.H
 	})
 }
 
-func showWebhook(ctx context.Context, c *cobra.Command, h *house.House, caller ident.Caller, id ident.WebhookID) error {
-	o, err := h.Webhooks().Get(ctx, caller, id)
+func showWebhook(ctx context.Context, a webhookAsk) error {
+	o, err := a.h.Webhooks().Get(ctx, a.caller, a.id)
 	if err != nil {
 		return err
 	}
-	return printWebhook(c, o, secret.Plain{})
+	return printWebhook(a.c, o, secret.Plain{})
 }
 
-func updateWebhook(ctx context.Context, c *cobra.Command, h *house.House, caller ident.Caller, id ident.WebhookID) error {
-	f := c.Flags()
+func updateWebhook(ctx context.Context, a webhookAsk) error {
+	f := a.c.Flags()
 	var change webhooks.Change
 	if url, _ := f.GetString("url"); f.Changed("url") {
 		change.URL = &url
@@ -165,64 +173,64 @@ func updateWebhook(ctx context.Context, c *cobra.Command, h *house.House, caller
 	if events, _ := f.GetStringSlice("event"); f.Changed("event") {
 		change.Patterns = &events
 	}
-	return changeWebhook(ctx, c, h, caller, id, change)
+	return changeWebhook(ctx, a, change)
 }
 
-func setWebhookStatus(status webhooks.Status) func(context.Context, *cobra.Command, *house.House, ident.Caller, ident.WebhookID) error {
-	return func(ctx context.Context, c *cobra.Command, h *house.House, caller ident.Caller, id ident.WebhookID) error {
-		return changeWebhook(ctx, c, h, caller, id, webhooks.Change{Status: &status})
+func setWebhookStatus(status webhooks.Status) func(context.Context, webhookAsk) error {
+	return func(ctx context.Context, a webhookAsk) error {
+		return changeWebhook(ctx, a, webhooks.Change{Status: &status})
 	}
 }
 
-func changeWebhook(ctx context.Context, c *cobra.Command, h *house.House, caller ident.Caller, id ident.WebhookID, change webhooks.Change) error {
-	o, err := h.Webhooks().Update(ctx, caller, id, change)
+func changeWebhook(ctx context.Context, a webhookAsk, change webhooks.Change) error {
+	o, err := a.h.Webhooks().Update(ctx, a.caller, a.id, change)
 	if err != nil {
 		return err
 	}
-	return printWebhook(c, o, secret.Plain{})
+	return printWebhook(a.c, o, secret.Plain{})
 }
 
-func rotateWebhookSecret(ctx context.Context, c *cobra.Command, h *house.House, caller ident.Caller, id ident.WebhookID) error {
-	grace, _ := c.Flags().GetDuration("grace")
-	o, plain, err := h.Webhooks().RotateSecret(ctx, caller, id, grace)
+func rotateWebhookSecret(ctx context.Context, a webhookAsk) error {
+	grace, _ := a.c.Flags().GetDuration("grace")
+	o, plain, err := a.h.Webhooks().RotateSecret(ctx, a.caller, a.id, grace)
 	if err != nil {
 		return err
 	}
-	return printWebhook(c, o, plain)
+	return printWebhook(a.c, o, plain)
 }
 
-func testWebhook(ctx context.Context, c *cobra.Command, h *house.House, caller ident.Caller, id ident.WebhookID) error {
-	if err := h.Webhooks().Test(ctx, caller, id); err != nil {
+func testWebhook(ctx context.Context, a webhookAsk) error {
+	if err := a.h.Webhooks().Test(ctx, a.caller, a.id); err != nil {
 		return err
 	}
-	return printThing(c, map[string]any{"id": id, "testing": true}, field{"id", string(id)}, field{"testing", "yes; see tokenhouse webhook show"})
+	return printThing(a.c, map[string]any{"id": a.id, "testing": true}, field{"id", string(a.id)}, field{"testing", "yes; see tokenhouse webhook show"})
 }
 
-func replayWebhook(ctx context.Context, c *cobra.Command, h *house.House, caller ident.Caller, id ident.WebhookID) error {
-	var a webhooks.Again
-	if since, _ := c.Flags().GetString("since"); since != "" {
+func replayWebhook(ctx context.Context, a webhookAsk) error {
+	var again webhooks.Again
+	if since, _ := a.c.Flags().GetString("since"); since != "" {
 		at, err := time.Parse(time.RFC3339, since)
 		if err != nil {
 			return fmt.Errorf("--since %q: it is a time such as 2030-01-31T23:59:59Z", since)
 		}
-		a.Since = at
+		again.Since = at
 	}
-	events, _ := c.Flags().GetStringSlice("event")
+	events, _ := a.c.Flags().GetStringSlice("event")
 	for _, e := range events {
-		a.Events = append(a.Events, ident.EventID(e))
+		again.Events = append(again.Events, ident.EventID(e))
 	}
-	n, err := h.Webhooks().Replay(ctx, caller, id, a)
+	n, err := a.h.Webhooks().Replay(ctx, a.caller, a.id, again)
 	if err != nil {
 		return err
 	}
-	return printThing(c, map[string]any{"id": id, "dead_letters": n}, field{"id", string(id)}, field{"dead letters", strconv.Itoa(n)})
+	return printThing(a.c, map[string]any{"id": a.id, "dead_letters": n}, field{"id", string(a.id)}, field{"dead letters", strconv.Itoa(n)})
 }
 
 // deadLettersShown bounds how many the command line lists.
 const deadLettersShown = 1000
 
-func listDeadLetters(ctx context.Context, c *cobra.Command, h *house.House, caller ident.Caller, id ident.WebhookID) error {
-	found, err := h.Webhooks().DeadLetters(ctx, caller, id, 0, deadLettersShown)
+func listDeadLetters(ctx context.Context, a webhookAsk) error {
+	found, err := a.h.Webhooks().DeadLetters(ctx, a.caller, a.id, 0, deadLettersShown)
 	if err != nil {
 		return err
 	}
@@ -234,7 +242,7 @@ func listDeadLetters(ctx context.Context, c *cobra.Command, h *house.House, call
 		FailedAt    string        `json:"failed_at"`
 		Replaying   bool          `json:"replaying"`
 	}
-	return printList(c, found, func(l webhooks.DeadLetter) view {
+	return printList(a.c, found, func(l webhooks.DeadLetter) view {
 		return view{l.Event, l.Name, l.Attempts, failureText(l.Last), stamp(l.Last.At), l.Replay}
 	}, []column[webhooks.DeadLetter]{
 		{"event id", func(l webhooks.DeadLetter) string { return string(l.Event) }},
@@ -245,9 +253,9 @@ func listDeadLetters(ctx context.Context, c *cobra.Command, h *house.House, call
 	})
 }
 
-func deleteWebhook(ctx context.Context, c *cobra.Command, h *house.House, caller ident.Caller, id ident.WebhookID) error {
-	if err := h.Webhooks().Delete(ctx, caller, id); err != nil {
+func deleteWebhook(ctx context.Context, a webhookAsk) error {
+	if err := a.h.Webhooks().Delete(ctx, a.caller, a.id); err != nil {
 		return err
 	}
-	return printThing(c, map[string]any{"id": id, "deleted": true}, field{"id", string(id)}, field{"deleted", "yes"})
+	return printThing(a.c, map[string]any{"id": a.id, "deleted": true}, field{"id", string(a.id)}, field{"deleted", "yes"})
 }
