@@ -1,16 +1,12 @@
 package audit
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strconv"
 	"unicode/utf16"
-	"unicode/utf8"
 )
 
 // canonicalLine returns the line in the canonical form of RFC 8785.
@@ -26,98 +22,6 @@ func canonicalLine(l Line) ([]byte, error) {
 	return appendCanonical(nil, members), nil
 }
 
-// errValue is the answer to JSON that no line of ours has.
-var errValue = errors.New("a number is not whole, or a value is neither text, number, list nor object")
-
-// maxDepth is how deep lines nest at most; ours have three levels.
-const maxDepth = 8
-
-// parseObject reads one JSON object: no name twice, no number but whole ones,
-// nothing after it. Values are string, int64, []any and map[string]any.
-func parseObject(text []byte) (map[string]any, error) {
-	if !utf8.Valid(text) {
-		return nil, errors.New("the line is not UTF-8")
-	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber()
-	v, err := parseValue(d, 0)
-	if err != nil {
-		return nil, err
-	}
-	object, ok := v.(map[string]any)
-	if !ok {
-		return nil, errors.New("the line is no JSON object")
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("something stands after the object")
-	}
-	return object, nil
-}
-
-func parseValue(d *json.Decoder, depth int) (any, error) {
-	if depth > maxDepth {
-		return nil, errValue
-	}
-	token, err := d.Token()
-	if err != nil {
-		return nil, errors.New("the line is not JSON")
-	}
-	switch v := token.(type) {
-	case string:
-		return v, nil
-	case json.Number:
-		n, err := strconv.ParseInt(v.String(), 10, 64)
-		if err != nil || n < 0 || n >= 1<<53 || strconv.FormatInt(n, 10) != v.String() {
-			return nil, errValue
-		}
-		return n, nil
-	case json.Delim:
-		if v == '{' {
-			return parseMembers(d, depth)
-		}
-		return parseItems(d, depth)
-	default:
-		return nil, errValue
-	}
-}
-
-func parseMembers(d *json.Decoder, depth int) (any, error) {
-	out := map[string]any{}
-	for d.More() {
-		token, err := d.Token()
-		name, ok := token.(string)
-		if err != nil || !ok {
-			return nil, errors.New("the line is not JSON")
-		}
-		if _, twice := out[name]; twice {
-			return nil, fmt.Errorf("%q stands there twice", name)
-		}
-		if out[name], err = parseValue(d, depth+1); err != nil {
-			return nil, err
-		}
-	}
-	return out, closed(d)
-}
-
-func parseItems(d *json.Decoder, depth int) (any, error) {
-	out := []any{}
-	for d.More() {
-		v, err := parseValue(d, depth+1)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, v)
-	}
-	return out, closed(d)
-}
-
-func closed(d *json.Decoder) error {
-	if _, err := d.Token(); err != nil {
-		return errors.New("the line is not JSON")
-	}
-	return nil
-}
-
 // appendCanonical writes v in the canonical form of RFC 8785 §3.2.
 func appendCanonical(b []byte, v any) []byte {
 	switch v := v.(type) {
@@ -125,6 +29,8 @@ func appendCanonical(b []byte, v any) []byte {
 		return appendString(b, v)
 	case int64:
 		return strconv.AppendInt(b, v, 10)
+	case nil:
+		return append(b, "null"...)
 	case []any:
 		b = append(b, '[')
 		for i, item := range v {

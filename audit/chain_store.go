@@ -32,11 +32,13 @@ type ChainStore interface {
 	// covers: at least every of them, or the newest checkpoint is from before.
 	Unsigned(ctx context.Context, every int64, before time.Time, limit int) ([]Unsigned, error)
 	// AddCheckpoint stores c, unless the shard's newest checkpoint is not the one
-	// at the position after any more.
-	AddCheckpoint(ctx context.Context, c Checkpoint, after int64) error
+	// at the position after any more, and reports whether it did.
+	AddCheckpoint(ctx context.Context, c Checkpoint, after int64) (bool, error)
 	// Checkpoints returns the checkpoints of links with IDs above after and up to
 	// through; of one shard where it is not nil.
 	Checkpoints(ctx context.Context, shard *ident.OrgID, after, through int64) ([]Checkpoint, error)
+	// Backlog returns what is still to be given a place or a signature.
+	Backlog(ctx context.Context) (Backlog, error)
 	// BaseOf returns from where the chain of the shard is kept: the zero base
 	// where it is kept from its beginning.
 	BaseOf(ctx context.Context, shard ident.OrgID) (Base, error)

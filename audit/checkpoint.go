@@ -99,7 +99,8 @@ func (s *Sealer) checkpoint(ctx context.Context, u Unsigned, now time.Time) erro
 		if err != nil {
 			return err
 		}
-		if err := s.Store.AddCheckpoint(ctx, Checkpoint{Shard: u.Shard, Position: at, Link: links[0].ID, Time: now, JWS: jws}, u.Signed); err != nil {
+		added, err := s.Store.AddCheckpoint(ctx, Checkpoint{Shard: u.Shard, Position: at, Link: links[0].ID, Time: now, JWS: jws}, u.Signed)
+		if err != nil || !added { // another replica signs for this shard
 			return err
 		}
 		u.Signed, u.Previous = at, hashOf(jws)

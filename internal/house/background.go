@@ -27,12 +27,15 @@ func (h *House) Run(ctx context.Context) {
 	var all sync.WaitGroup
 	all.Go(func() { h.Feed.Run(ctx) })
 	all.Go(func() { h.every(ctx, flushEvery, "the use of API keys could not be stored", h.APIKeys.Flush) })
-	all.Go(func() { h.every(ctx, sealEvery, "events could not be given their places in the audit log", h.SealAudit) })
+	all.Go(func() {
+		h.every(ctx, sealEvery, "events could not be given their places in the audit log", h.SealAudit)
+	})
 	all.Go(func() { h.deliverLogouts(ctx) })
 	all.Go(func() { h.followWebhooks(ctx) })
 	all.Go(func() { h.sendAudit(ctx) })
 	all.Go(func() { h.every(ctx, backlogEvery, "what waits for webhooks could not be counted", h.countBacklog) })
 	all.Go(func() { h.deliverMails(ctx) })
+	all.Go(func() { h.every(ctx, lockedEvery, "what waits to be sealed could not be looked up", h.countUnsealed) })
 	all.Go(func() { h.every(ctx, lockedEvery, "locked logins could not be counted", h.countLocked) })
 	all.Go(func() { h.every(ctx, flushEvery, "the use of clients could not be stored", h.parts.clientUsage.Flush) })
 	all.Go(func() {
@@ -51,7 +54,7 @@ func (h *House) Run(ctx context.Context) {
 
 // Tend does everything once that Run does again and again.
 func (h *House) Tend(ctx context.Context) error {
-	return errors.Join(h.Feed.Poll(ctx), h.SealAudit(ctx), h.TellLogouts(ctx), h.DeliverWebhooks(ctx), h.SendAudit(ctx), h.countBacklog(ctx), h.SendMails(ctx), h.APIKeys.Flush(ctx), h.parts.clientUsage.Flush(ctx), h.parts.refusals.Flush(ctx), h.countLocked(ctx), h.cleanup(ctx), h.markDue(ctx), h.Ring.Tend(ctx))
+	return errors.Join(h.Feed.Poll(ctx), h.SealAudit(ctx), h.TellLogouts(ctx), h.DeliverWebhooks(ctx), h.SendAudit(ctx), h.countBacklog(ctx), h.SendMails(ctx), h.APIKeys.Flush(ctx), h.parts.clientUsage.Flush(ctx), h.parts.refusals.Flush(ctx), h.countUnsealed(ctx), h.countLocked(ctx), h.cleanup(ctx), h.markDue(ctx), h.Ring.Tend(ctx))
 }
 
 // every does work at once and then at each interval. What fails is logged and

@@ -49,16 +49,18 @@ func (c chainStore) Unsigned(ctx context.Context, every int64, before time.Time,
 	return out, unavailable(err)
 }
 
-func (c chainStore) AddCheckpoint(ctx context.Context, p audit.Checkpoint, after int64) error {
+func (c chainStore) AddCheckpoint(ctx context.Context, p audit.Checkpoint, after int64) (bool, error) {
 	hash := sha256.Sum256([]byte(p.JWS))
-	return c.db.inTx(ctx, func(t *tx) error {
+	var added bool
+	err := c.db.inTx(ctx, func(t *tx) error {
 		done := t.g.Model(&shardRow{}).Where("shard = ? AND signed = ? AND base < ?", string(p.Shard), after, p.Position).
 			Updates(map[string]any{"signed": p.Position, "signed_at": micros(p.Time), "signed_hash": hash[:]})
-		if done.Error != nil || done.RowsAffected == 0 {
+		if added = done.RowsAffected == 1; done.Error != nil || !added {
 			return done.Error
 		}
 		return t.g.Create(&checkpointRow{Shard: string(p.Shard), Position: p.Position, LinkID: p.Link, At: micros(p.Time), JWS: p.JWS}).Error
 	})
+	return added && err == nil, err
 }
 
 func (c chainStore) Checkpoints(ctx context.Context, shard *ident.OrgID, after, through int64) ([]audit.Checkpoint, error) {
