@@ -86,8 +86,9 @@ const (
 	WebhookReplayed      Name = "webhook.replayed" // somebody wants something sent again
 	WebhookDisabled      Name = "webhook.disabled" // by us: it answered 410, or took nothing for days
 	WebhookDeadLettered  Name = "webhook.dead_lettered"
-	MailSent             Name = "mail.sent"   // a mail server took it
-	MailFailed           Name = "mail.failed" // it was refused, or tried often enough
+	MailSent             Name = "mail.sent"    // a mail server took it
+	MailFailed           Name = "mail.failed"  // it was refused, or tried often enough
+	AuditPruned          Name = "audit.pruned" // retention removed events: of which class, from before when, how many
 )
 
 // entry is what the catalogue says of one name.
@@ -123,6 +124,7 @@ var catalogue = []entry{
 	{WebhookCreated, "TH1721I"}, {WebhookUpdated, "TH1722I"}, {WebhookSecretRotated, "TH1723I"}, {WebhookDeleted, "TH1724I"},
 	{WebhookTested, "TH1725I"}, {WebhookReplayed, "TH1726I"}, {WebhookDisabled, "TH1727W"}, {WebhookDeadLettered, "TH1728W"},
 	{MailSent, "TH1711I"}, {MailFailed, "TH1712W"},
+	{AuditPruned, "TH1731I"},
 }
 
 // Code returns the stable code of the name, for products that file by number;

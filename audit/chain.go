@@ -17,9 +17,12 @@ const (
 	Routine        Class = "routine"        // ordinary use, counted by hours
 	Security       Class = "security"       // proofs of identity, refusals, sessions
 	Administration Class = "administration" // what people or the deployment changed
+	// Retention is of the events that tell what retention removed. It is kept as
+	// long as what it tells of.
+	Retention Class = "retention"
 )
 
-// Classes lists them.
+// Classes lists those that are kept for a time.
 func Classes() []Class { return []Class{Routine, Security, Administration} }
 
 // Hash is a SHA-256 digest.

@@ -7,6 +7,8 @@ func (n Name) Class() Class {
 	switch n {
 	case SessionRefreshed, TokenExchanged, APIKeyUsed, ClientTokenIssued, PasswordRehashed, LogoutDelivered, MailSent:
 		return Routine
+	case AuditPruned:
+		return Retention
 	}
 	thing, _, _ := strings.Cut(string(n), ".")
 	switch thing {
