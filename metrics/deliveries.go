@@ -8,7 +8,7 @@ import (
 
 // The sets of the labels of what leaves the server.
 var (
-	auditOutputs   = closed{"stdout", "file", "syslog", "webhooks"}
+	auditOutputs   = closed{"stdout", "file", "syslog"}
 	webhookResults = closed{"delivered", "retried", "gone", "dead"}
 	mailResults    = closed{"sent", "retried", "failed"}
 )
@@ -59,7 +59,7 @@ func (s *Set) AuditUnsealed(d time.Duration) { s.deliveries.unsealed.Set(seconds
 func (s *Set) AuditUncheckpointed(d time.Duration) { s.deliveries.uncheckpointed.Set(seconds(d)) }
 
 // AuditOutputBehind sets the age of the oldest event that an output ("stdout",
-// "file", "syslog", "webhooks") has not taken yet.
+// "file", "syslog") has not taken yet.
 func (s *Set) AuditOutputBehind(output string, d time.Duration) {
 	s.deliveries.outputLag.vec.WithLabelValues(auditOutputs.of(output)).Set(seconds(d))
 }

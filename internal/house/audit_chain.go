@@ -17,3 +17,17 @@ func (h *House) AuditSealer() *audit.Sealer {
 
 // SealAudit gives every event that was committed its place, and signs what is due.
 func (h *House) SealAudit(ctx context.Context) error { return h.AuditSealer().Seal(ctx) }
+
+// countUnsealed tells the metrics how old the oldest is that has no place in
+// the chain yet, or no signature. It asks the database, so that a replica also
+// tells when the one that seals stands still.
+func (h *House) countUnsealed(ctx context.Context) error {
+	b, err := h.DB.Chain().Backlog(ctx)
+	if err != nil {
+		return err
+	}
+	unsealed, unsigned := b.Ages(h.env.Now())
+	h.Metrics.AuditUnsealed(unsealed)
+	h.Metrics.AuditUncheckpointed(unsigned)
+	return nil
+}

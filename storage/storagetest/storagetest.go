@@ -24,7 +24,9 @@ var suites = []struct {
 	run  func(*testing.T, *fixture)
 }{
 	{"audit", auditLog},
+	{"audit outputs", auditOutputs},
 	{"audit: the chain, many at once", chainTogether},
+	{"audit: what the chain has still to do", chainBacklog},
 	{"changes", changeLog},
 	{"replicas", replicaList},
 	{"sealed secrets", sealedSecrets},
