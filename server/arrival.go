@@ -90,6 +90,7 @@ func (s *Server) catch(out *reply, r *http.Request) {
 func (s *Server) depart(r *http.Request, in *inbound, out *reply) {
 	took := s.Now().Sub(in.at)
 	status := cmp.Or(out.status, http.StatusOK)
+	s.remember(in, status)
 	if s.Observe.Request != nil {
 		s.Observe.Request(in.route, r.Method, status, took)
 	}

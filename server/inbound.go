@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/internal/tracing"
 )
@@ -20,6 +21,7 @@ type inbound struct {
 	viaJar bool                    // the credential came in a cookie
 	traced func(tracing.Departure) // ends the span of the request; nil where it is not traced
 	code   string                  // the code of the failure answered, for the access log
+	failed *fault.Error            // what was answered, where it was a failure
 	whole  context.Context         // the request's without requestTimeout: for what is answered piece by piece
 }
 

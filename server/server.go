@@ -124,6 +124,7 @@ type Server struct {
 	origins   origins
 	proxies   proxies
 	documents documents
+	journal   journal
 }
 
 // Handler returns everything that is served in public. It fails where the

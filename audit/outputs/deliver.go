@@ -1,6 +1,7 @@
 package outputs
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -53,15 +54,20 @@ type handover interface {
 	send(ctx context.Context, events []audit.Event) error
 }
 
+// Process is who sends.
+type Process struct {
+	Host   string // of this machine, for syslog
+	PID    int
+	Stdout io.Writer // of the target stdout:; nowhere where nil
+}
+
 // Output serves one target. Set the exported fields; one goroutine uses it.
 type Output struct {
 	Target  Target
 	Store   Store
 	Holder  string // names this process: no other has it
 	Version string // of tokenhouse
-	Host    string // of this machine, for syslog
-	PID     int
-	Stdout  io.Writer
+	Process Process
 	Now     func() time.Time
 	Observe func(kind string, behind time.Duration) // how old the oldest event not yet taken is; may be nil
 
@@ -134,10 +140,10 @@ func (o *Output) behind(waiting []audit.Event) {
 func (o *Output) handover() handover {
 	switch o.Target.Kind {
 	case "stdout":
-		return writer{o.Target, o.Version, o.Stdout}
+		return writer{o.Target, o.Version, cmp.Or(o.Process.Stdout, io.Discard)}
 	case "file":
 		return file{o.Target, o.Version}
 	default:
-		return &syslog{o.Target, sender{o.Host, o.PID}, o.Version}
+		return &syslog{o.Target, o.Process, o.Version}
 	}
 }

@@ -244,7 +244,7 @@ func TestStandardOutputHasTheChosenFormat(t *testing.T) {
 		w.add(1)
 		var out bytes.Buffer
 		o := w.replica(t, "a", "stdout:?from=start&format="+format)
-		o.Stdout = &out
+		o.Process.Stdout = &out
 		if err := o.Deliver(t.Context()); err != nil || !strings.Contains(out.String(), want) || strings.Count(out.String(), "\n") != 1 {
 			t.Errorf("%s: %q, %v", format, out.String(), err)
 		}

@@ -230,5 +230,5 @@ func (w *world) replica(t *testing.T, holder, target string) *Output {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Output{Target: to, Store: w.memory, Holder: holder, Version: "1.2.3", Host: "ho st", PID: 42, Now: func() time.Time { return w.now }}
+	return &Output{Target: to, Store: w.memory, Holder: holder, Version: "1.2.3", Process: Process{Host: "ho st", PID: 42}, Now: func() time.Time { return w.now }}
 }

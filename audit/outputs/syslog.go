@@ -38,14 +38,8 @@ var (
 // that way is sent again.
 type syslog struct {
 	Target
-	from    sender
+	from    Process
 	version string
-}
-
-// sender is who we are to receivers.
-type sender struct {
-	host string
-	pid  int
 }
 
 // message is the event as RFC 5424 §6 has it.
@@ -57,7 +51,7 @@ func (s *syslog) message(e audit.Event) ([]byte, error) {
 		return nil, err
 	}
 	head := fmt.Sprintf("<%d>1 %s %s tokenhouse %d %s - ", logAudit*8+severity, e.Time.UTC().Format("2006-01-02T15:04:05.000000Z07:00"),
-		headerField(s.from.host, 255), s.from.pid, headerField(string(e.Name), 32))
+		headerField(s.from.Host, 255), s.from.PID, headerField(string(e.Name), 32))
 	return append([]byte(head), text...), nil
 }
 

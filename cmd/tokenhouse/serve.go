@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -59,6 +60,7 @@ func (p *process) serve(ctx context.Context, conf config) error {
 	defer endTraces()
 	env := p.env(log)
 	env.Patient, env.Serving, env.Tracer = true, true, tracer
+	env.Process = p.told()
 	h, err := house.Open(ctx, conf.House, env)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -89,6 +91,12 @@ func (p *process) serve(ctx context.Context, conf config) error {
 	err = errors.Join(err, h.Close(), ops.server.Close())
 	log.Info("stopped")
 	return err
+}
+
+// told is what receivers of the audit log are told of this process.
+func (p *process) told() house.Process {
+	host, _ := os.Hostname() // empty: they are told none
+	return house.Process{Host: host, PID: os.Getpid(), Stdout: p.Stdout}
 }
 
 // drain tells the world to go elsewhere and finishes what is in flight.

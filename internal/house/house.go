@@ -11,6 +11,7 @@ import (
 
 	"github.com/tokenhouse/tokenhouse/accounts"
 	"github.com/tokenhouse/tokenhouse/audit"
+	"github.com/tokenhouse/tokenhouse/audit/outputs"
 	"github.com/tokenhouse/tokenhouse/internal/changes"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/internal/scope"
@@ -93,6 +94,7 @@ type parts struct {
 	refusals    *tokens.Refusals   // of access tokens
 	backchannel *oauth.Backchannel // tells clients that sessions of theirs ended
 	webhooks    hooks
+	outputs     []*outputs.Output // of the audit log
 }
 
 // Open builds the house from the ground up. The database is migrated, and what
@@ -118,6 +120,7 @@ func Open(ctx context.Context, conf Config, env Env) (*House, error) {
 		h.buildLogouts,
 		h.buildMail,
 		h.buildWebhooks,
+		h.buildOutputs,
 		h.follow,      // the log of changes, once everyone who listens is there
 		h.buildServer, // HTTP on top of everything
 	} {
