@@ -41,7 +41,7 @@ var strict = sync.OnceValues(func() (routers.Router, error) {
 	}
 	openapi3filter.RegisterBodyDecoder("application/revocations+jwt", plainText)
 	openapi3filter.RegisterBodyDecoder("application/statuslist+jwt", plainText)
-	for _, kind := range []string{"text/html", "text/css", "text/javascript"} {
+	for _, kind := range []string{"text/html", "text/css", "text/javascript", "application/x-ndjson"} {
 		openapi3filter.RegisterBodyDecoder(kind, plainText)
 	}
 	return legacy.NewRouter(doc)

@@ -58,6 +58,7 @@ type Services struct {
 // AuditServices are the log, and whom it is sent to.
 type AuditServices struct {
 	Audit    audit.Reader
+	Exporter AuditExporter
 	Recorder audit.Recorder
 	Webhooks *webhooks.Service
 }

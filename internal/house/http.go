@@ -60,7 +60,7 @@ func (h *House) buildServer(context.Context) error {
 				Consents: &oauth.Consents{Store: h.DB.Authorizations(), Clients: h.Clients, Sessions: h.Sessions, Now: h.env.Now},
 			},
 			Session: oauth.SessionClient(h.conf.Tokens.SessionTTL), API: oauth.APIClient(h.conf.Tokens.AccessTTL),
-			AuditServices: server.AuditServices{Audit: h.DB.Audit(), Recorder: h.DB.Recorder(), Webhooks: h.Webhooks()},
+			AuditServices: server.AuditServices{Audit: h.DB.Audit(), Exporter: h.AuditSealer(), Recorder: h.DB.Recorder(), Webhooks: h.Webhooks()},
 			Replicas:      h.Feed,
 		},
 		Pages: server.PageServices{
