@@ -89,9 +89,8 @@ func noticeAdding(t *testing.T, f *fixture) {
 	}
 }
 
-// noticeDelivery: one of many claims an attempt; what is settled is told to the
-// audit log once and is due never again.
-func noticeDelivery(t *testing.T, f *fixture) {
+// noticeClaims: one of many claims an attempt, and one link comes of it.
+func noticeClaims(t *testing.T, f *fixture) {
 	q, n := f.LockNotices(), f.notice("a", 1)
 	f.addNotices(t, 9, n)
 	until := f.now.Add(time.Minute)
@@ -130,6 +129,19 @@ func noticeDelivery(t *testing.T, f *fixture) {
 	claimed.Attempts, claimed.DueAt = 1, until
 	if got := f.dueNotices(t, until); !reflect.DeepEqual(got, []accounts.LockNotice{claimed}) {
 		t.Errorf("claimed: %+v", got)
+	}
+}
+
+// noticeDelivery: an attempt that ended does not undo a later one; what is
+// settled is told to the audit log once and is due never again.
+func noticeDelivery(t *testing.T, f *fixture) {
+	q, n := f.LockNotices(), f.notice("a", 1)
+	f.addNotices(t, 9, n)
+	l := accounts.UnlockLink{Digest: []byte("digest"), Identifier: n.Identifier, User: n.User, ExpiresAt: f.now.Add(time.Hour)}
+	claimed := n
+	claimed.Attempts, claimed.DueAt = 1, f.now.Add(time.Minute)
+	if ok, err := q.ClaimLockNotice(t.Context(), n, claimed.DueAt, l); err != nil || !ok {
+		t.Fatal(ok, err)
 	}
 	stale := claimed
 	stale.Attempts = 0

@@ -89,6 +89,7 @@ var suites = []struct {
 	{"login counters under contention", lockedCounters},
 	{"exchanges", exchanges},
 	{"lock notices: adding", noticeAdding},
+	{"lock notices: claims", noticeClaims},
 	{"lock notices: delivery", noticeDelivery},
 	{"unlock links", unlockLinks},
 }
