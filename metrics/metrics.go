@@ -168,7 +168,7 @@ func newSystemMetrics(r *prometheus.Registry, routes closed) systemMetrics {
 	m := systemMetrics{
 		events: newCounters("tokenhouse_audit_events_total", "Committed audit events, by name and outcome.",
 			label{"event", eventNames()}, label{"outcome", outcomes}),
-		auditFailures: prometheus.NewCounter(prometheus.CounterOpts{Name: "tokenhouse_audit_write_failures_total", Help: "Audit events that could not be written; the change they told of did not happen either."}),
+		auditFailures: prometheus.NewCounter(prometheus.CounterOpts{Name: "tokenhouse_audit_write_failures_total", Help: "Audit events that could not be written."}),
 		storage: newDurations("tokenhouse_storage_operation_seconds", "How long operations of the database took.",
 			[]float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5},
 			label{"operation", operations}, label{"result", results}),

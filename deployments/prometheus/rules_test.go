@@ -7,10 +7,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/goccy/go-yaml"
+
+	"github.com/tokenhouse/tokenhouse/audit"
 )
 
 // rule is a recording or an alert.
@@ -121,6 +124,15 @@ func TestEveryAlertIsTestedAndSaysWhatToDo(t *testing.T) {
 	for _, m := range regexp.MustCompile("(?m)^\\|.*`(Tokenhouse[A-Za-z]+)` \\|").FindAllStringSubmatch(page, -1) {
 		if !alerts[m[1]] {
 			t.Errorf("docs/monitoring.md tells of %s, which is no alert", m[1])
+		}
+	}
+}
+
+// What the runbook has people look for in the audit log is there to be found.
+func TestTheRunbookNamesEventsThatThereAre(t *testing.T) {
+	for _, m := range regexp.MustCompile("`([a-z_]+\\.[a-z_]+)`").FindAllStringSubmatch(read(t, "../../docs/monitoring.md"), -1) {
+		if !slices.Contains(audit.Names(), audit.Name(m[1])) {
+			t.Errorf("%s is no event", m[1])
 		}
 	}
 }
