@@ -229,6 +229,7 @@ func bearer(c *housetest.Client, access string) *housetest.Client {
 func TestEveryFailingWriteLeavesNothingBehind(t *testing.T) {
 	plan := &writes{Plan: &faulty.Plan{}}
 	options := housetest.Options{
+		Still:  true, // the background writes of its own accord
 		Env:    func(_ int, env *house.Env) { env.Hooks.Before = plan.Before },
 		Config: func(c *house.Config) { c.Tokens.RefreshCooldown, c.Clients.Mode = 0, "open" },
 	}

@@ -42,6 +42,8 @@ type Options struct {
 	// Env changes what the replica of that number gets from outside: its hooks
 	// or its clock.
 	Env func(replica int, env *house.Env)
+	// Still does nothing in the background: what is not asked for does not happen.
+	Still bool
 	// HTTP changes the limits of the public listener.
 	HTTP func(*http.Server)
 }
@@ -195,7 +197,13 @@ func (h *Harness) open(n int, l net.Listener) {
 		h.opts.HTTP(r.public)
 	}
 	running := make(chan struct{})
-	go func() { defer close(r.ended); close(running); built.Run(ctx) }()
+	go func() {
+		defer close(r.ended)
+		close(running)
+		if !h.opts.Still {
+			built.Run(ctx)
+		}
+	}()
 	<-running
 	go func() { _ = r.public.Serve(l) }()
 	go func() { _ = r.ops.Serve(ops) }()
