@@ -64,11 +64,13 @@ type world struct {
 	pen    *penman
 	sealer *audit.Sealer
 	orgs   []ident.OrgID
+	path   string
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	db, err := gormstore.OpenSQLite(filepath.Join(t.TempDir(), "tokenhouse.db"), gormstore.Options{
+	path := filepath.Join(t.TempDir(), "tokenhouse.db")
+	db, err := gormstore.OpenSQLite(path, gormstore.Options{
 		OnCommit: func([]audit.Event, []changes.Change) {}, Random: rand.Reader,
 	})
 	if err != nil {
@@ -82,7 +84,7 @@ func newWorld(t testing.TB) *world {
 	if err := db.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	w := &world{DB: db, now: start, pen: newPenman(t, "key-1")}
+	w := &world{DB: db, now: start, pen: newPenman(t, "key-1"), path: path}
 	w.orgs = []ident.OrgID{"", ident.NewOrgID(w.now, rand.Reader), ident.NewOrgID(w.now, rand.Reader)}
 	w.sealer = &audit.Sealer{Store: db.Chain(), Signer: w.pen, Issuer: issuer, Now: func() time.Time { return w.now }}
 	return w

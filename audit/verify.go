@@ -276,12 +276,20 @@ func sameOrg(a, b *ident.OrgID) bool { return a == b || a != nil && b != nil && 
 // (RFC 8725 §3.1, §3.2).
 var algorithms = []jose.SignatureAlgorithm{jose.ES256, jose.ES384, jose.EdDSA, jose.RS256, jose.PS256}
 
+func parseStatement(jws string) (*jose.JSONWebSignature, error) {
+	s, err := jose.ParseSignedCompact(jws, algorithms)
+	if err != nil || len(s.Signatures) != 1 {
+		return nil, errors.New("is not a signed text")
+	}
+	return s, nil
+}
+
 // statement reads what is signed, and reports whether by a key that is known. Of
 // an unknown key nothing is proved.
 func (v *Verifier) statement(jws, typ string, claims interface{ issuer() string }) (known bool, err error) {
-	s, err := jose.ParseSignedCompact(jws, algorithms)
-	if err != nil || len(s.Signatures) != 1 {
-		return false, errors.New("is not a signed text")
+	s, err := parseStatement(jws)
+	if err != nil {
+		return false, err
 	}
 	h := s.Signatures[0].Protected
 	if got, _ := h.ExtraHeaders[jose.HeaderType].(string); !strings.EqualFold(got, typ) {
