@@ -17,10 +17,15 @@ type identifying struct{ slog.Handler }
 
 // Handle implements slog.Handler.
 func (h identifying) Handle(ctx context.Context, r slog.Record) error {
-	if id := inboundOf(ctx).id; id != "" && !tellsRequest(r) {
-		r.AddAttrs(slog.String("request_id", string(id)))
+	in, ok := ctx.Value(inboundKey{}).(*inbound)
+	if !ok {
+		return h.Handler.Handle(ctx, r)
 	}
-	if trace, span := tracing.IDs(ctx); trace != "" {
+	if !tellsRequest(r) {
+		r.AddAttrs(slog.String("request_id", string(in.id)))
+	}
+	if in.traced != nil {
+		trace, span := tracing.IDs(ctx)
 		r.AddAttrs(slog.String("trace_id", trace), slog.String("span_id", span))
 	}
 	return h.Handler.Handle(ctx, r)
