@@ -27,12 +27,12 @@ func TestEventsAreSentInTheirOrder(t *testing.T) {
 			made = append(made, string(e.ID))
 		}
 		var want []string
-		for i := range 60 {
+		for i := range 30 {
 			ids := w.happen(w.org, audit.LoginFailed, audit.OrgUpdated)
 			want = append(want, ids[0])
 			made = append(made, ids...)
 			w.happen(other, audit.LoginFailed)
-			if i%20 == 0 {
+			if i%10 == 0 {
 				w.turns()
 			}
 		}

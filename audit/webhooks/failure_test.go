@@ -208,9 +208,13 @@ func TestAnswersThatAreNone(t *testing.T) {
 		r := receives(t)
 		o := w.hook(r, w.org, "login.*")
 		want := w.happen(w.org, audit.LoginFailed)
-		hangs := func(string) { time.Sleep(2 * attemptTime) }
+		release := make(chan struct{})
+		hangs := func(string) { <-release }
 		r.during.Store(&hangs)
 		w.turns()
+		r.status.Store(http.StatusInternalServerError)
+		close(release)
+		eventually(t, "it has given up answering", func() bool { return r.inside.Load() == 0 })
 		if seen := w.look(o); seen.Progress.Attempts != 1 || seen.Progress.Last.Reason != webhooks.Unreachable {
 			t.Errorf("one that hangs: %+v", seen.Progress)
 		}

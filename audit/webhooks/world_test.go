@@ -129,12 +129,12 @@ func admin(org ident.OrgID) ident.Caller {
 // happen records events in one organisation and returns their identifiers.
 func (w *world) happen(org ident.OrgID, names ...audit.Name) []string {
 	w.t.Helper()
-	var out []string
-	for _, n := range names {
-		e := audit.Event{ID: ident.NewEventID(w.now(), rand.Reader), Time: w.now(), Name: n, Outcome: audit.Success, Org: org, Actor: audit.Actor{Type: "system"}}
-		w.must(w.db.Recorder().RecordAll(w.t.Context(), e))
-		out = append(out, string(e.ID))
+	events, out := make([]audit.Event, len(names)), make([]string, len(names))
+	for i, n := range names {
+		events[i] = audit.Event{ID: ident.NewEventID(w.now(), rand.Reader), Time: w.now(), Name: n, Outcome: audit.Success, Org: org, Actor: audit.Actor{Type: "system"}}
+		out[i] = string(events[i].ID)
 	}
+	w.must(w.db.Recorder().RecordAll(w.t.Context(), events...))
 	w.seal()
 	return out
 }
