@@ -22,6 +22,7 @@ func OpenDatabase(ctx context.Context, conf Config, env Env) (storage.Backend, e
 }
 
 func openDatabase(ctx context.Context, conf Config, env Env, opts gormstore.Options) (storage.Backend, error) {
+	opts.Whole = env.Serving
 	opts.Random, opts.MaxConns = env.Random, int32(conf.Database.MaxConns) //nolint:gosec // 2 to 1000, see Check
 	db, err := storage.Open(ctx, conf.DatabaseURL(), opts)
 	if err != nil {
