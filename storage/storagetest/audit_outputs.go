@@ -15,10 +15,7 @@ import (
 // moves where that one moves it, and passes nothing over.
 func auditOutputs(t *testing.T, f *fixture) {
 	s := f.Outputs()
-	claim := func(name, holder string, at time.Duration, start bool) outputs.Claim {
-		now := f.now.Add(at)
-		return outputs.Claim{Output: name, Holder: holder, Start: start, Now: now, Until: now.Add(time.Minute)}
-	}
+	claim := f.claim
 	record := func(n int) {
 		for i := range n {
 			if err := f.Recorder().RecordAll(t.Context(), audit.Event{Time: f.now, Name: audit.LoginFailed, Reason: fmt.Sprint(i)}); err != nil {
@@ -52,6 +49,18 @@ func auditOutputs(t *testing.T, f *fixture) {
 	if second, _, err := s.EventsAfter(t.Context(), mid, 3); err != nil || len(second) != 2 || second[0].Seq != events[0].Seq {
 		t.Errorf("the second batch is %v, %v", second, err)
 	}
+	outputsAreLent(t, f, mid, next)
+}
+
+// claim asks for an output, that long after now.
+func (f *fixture) claim(name, holder string, at time.Duration, start bool) outputs.Claim {
+	now := f.now.Add(at)
+	return outputs.Claim{Output: name, Holder: holder, Start: start, Now: now, Until: now.Add(time.Minute)}
+}
+
+// outputsAreLent to one replica at a time, which alone moves the cursor.
+func outputsAreLent(t *testing.T, f *fixture, mid, next outputs.Cursor) {
+	s, claim := f.Outputs(), f.claim
 	for _, held := range []time.Duration{time.Second, 40 * time.Second} {
 		if _, ok, err := s.ClaimOutput(t.Context(), claim("all", "b", held, true)); err != nil || ok {
 			t.Errorf("after %s another replica has it: %v, %v", held, ok, err)
