@@ -41,6 +41,7 @@ type Stores interface {
 	Audit() audit.Reader
 	Recorder() audit.Recorder
 	Chain() audit.ChainStore
+	AuditRetention() audit.RetentionStore
 	Outputs() outputs.Store
 	Webhooks() webhooks.Store
 	WebhookQueue() webhooks.Queue

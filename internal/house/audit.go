@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/tokenhouse/tokenhouse/audit"
 	"github.com/tokenhouse/tokenhouse/audit/outputs"
@@ -17,6 +18,19 @@ type Audit struct {
 	Routine   string   // hourly or each: ordinary refreshes, uses of API keys, tokens of clients
 	OnFailure string   // block or degrade: what happens to that which cannot be recorded
 	Outputs   []string // where the log is sent, see outputs.ParseTarget
+	Keep      AuditKeep
+}
+
+// AuditKeep says how long events are kept, by their class; 0 is for ever.
+type AuditKeep struct{ Routine, Security, Administration time.Duration }
+
+func (k AuditKeep) check(f *findings) {
+	for _, s := range []span{{key: "audit_keep_routine", value: k.Routine}, {key: "audit_keep_security", value: k.Security}, {key: "audit_keep_administration", value: k.Administration}} {
+		if s.value != 0 {
+			s.min, s.max = 24*time.Hour, 100*365*24*time.Hour
+			s.check(f)
+		}
+	}
 }
 
 // Process is what the receivers of the audit log are told of this process.
@@ -34,7 +48,12 @@ const (
 	OnFailureDegrade = "degrade"
 )
 
-func defaultAudit() Audit { return Audit{Routine: RoutineHourly, OnFailure: OnFailureBlock} }
+func defaultAudit() Audit {
+	return Audit{
+		Routine: RoutineHourly, OnFailure: OnFailureBlock,
+		Keep: AuditKeep{Routine: 90 * 24 * time.Hour, Security: 400 * 24 * time.Hour, Administration: 400 * 24 * time.Hour},
+	}
+}
 
 func (a Audit) check(f *findings) {
 	if a.Routine != RoutineHourly && a.Routine != RoutineEach {
@@ -43,6 +62,7 @@ func (a Audit) check(f *findings) {
 	if a.OnFailure != OnFailureBlock && a.OnFailure != OnFailureDegrade {
 		f.mistake("audit_on_failure", fmt.Sprintf("%q", a.OnFailure), "block, or degrade where going on matters more than the record of it")
 	}
+	a.Keep.check(f)
 	var names []string
 	for _, text := range a.Outputs {
 		t, err := outputs.ParseTarget(text)

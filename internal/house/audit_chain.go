@@ -15,6 +15,16 @@ func (h *House) AuditSealer() *audit.Sealer {
 	return &audit.Sealer{Store: h.DB.Chain(), Signer: h.Ring, Issuer: h.conf.Issuer, Now: h.env.Now}
 }
 
+// pruneAudit removes events whose time is over.
+func (h *House) pruneAudit(ctx context.Context) error {
+	k := h.conf.Audit.Keep
+	r := &audit.Retainer{
+		Store: h.DB.AuditRetention(), Signer: h.Ring, Issuer: h.conf.Issuer, Now: h.env.Now,
+		Keep: audit.Keep{audit.Routine: k.Routine, audit.Security: k.Security, audit.Administration: k.Administration},
+	}
+	return r.Prune(ctx)
+}
+
 // SealAudit gives every event that was committed its place, and signs what is due.
 func (h *House) SealAudit(ctx context.Context) error { return h.AuditSealer().Seal(ctx) }
 

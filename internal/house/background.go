@@ -105,6 +105,9 @@ func (h *House) cleanup(ctx context.Context) error {
 		err = h.forgetDeadLetters(ctx)
 	}
 	if err == nil {
+		err = h.pruneAudit(ctx)
+	}
+	if err == nil {
 		err = h.APIKeys.Prune(ctx)
 	}
 	if err == nil {
