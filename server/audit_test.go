@@ -36,7 +36,7 @@ func lines(t *testing.T, body []byte) (kinds []string, events []audit.ProvenLine
 	return kinds, events
 }
 
-// SEC-OBS-05: an export has the organisation's own events in their places, ends with a signed line, and
+// SEC-OBS-05, SEC-WEB-15: an export has a name of ours and the organisation's own events in their places, ends with a signed line, and
 // goes on where another stopped.
 func TestAnExportOverHTTPIsWholeAndGoesOn(t *testing.T) {
 	g := start(t)
