@@ -32,6 +32,16 @@ type Verifier struct {
 	report Report
 }
 
+// Trust adds the keys of a JWK Set (RFC 7517 §5) to the known ones.
+func (v *Verifier) Trust(jwks []byte) error {
+	var set jose.JSONWebKeySet
+	if err := json.Unmarshal(jwks, &set); err != nil || len(set.Keys) == 0 {
+		return errors.New("it is no JWK Set with keys")
+	}
+	v.Keys.Keys = append(v.Keys.Keys, set.Keys...)
+	return nil
+}
+
 // Report is what an export that holds proves.
 type Report struct {
 	Lines       int64

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
 	"github.com/spf13/cobra"
 
 	"github.com/tokenhouse/tokenhouse/audit"
@@ -53,11 +51,13 @@ func (p *process) verifyAudit(c *cobra.Command, args []string) error {
 	issuer, _ := c.Flags().GetString("issuer")
 	v := audit.Verifier{Issuer: issuer}
 	for _, from := range sources {
-		keys, err := readJWKS(c.Context(), from)
-		if err != nil {
-			return err
+		jwks, err := readSource(c.Context(), from)
+		if err == nil {
+			err = v.Trust(jwks)
 		}
-		v.Keys.Keys = append(v.Keys.Keys, keys.Keys...)
+		if err != nil {
+			return fmt.Errorf("the JWK Set %s: %w", from, err)
+		}
 	}
 	in := p.Stdin
 	if args[0] != "-" {
@@ -104,18 +104,6 @@ func (p *process) tellVerified(r audit.Report) error {
 		fmt.Fprintf(p.Stdout, "  %s signed by keys that the JWK Set does not have: they prove nothing, those after them do\n", plural(int(r.Unknown), "checkpoint"))
 	}
 	return nil
-}
-
-func readJWKS(ctx context.Context, from string) (jose.JSONWebKeySet, error) {
-	var set jose.JSONWebKeySet
-	text, err := readSource(ctx, from)
-	if err != nil {
-		return set, fmt.Errorf("the JWK Set: %w", err)
-	}
-	if err := json.Unmarshal(text, &set); err != nil || len(set.Keys) == 0 {
-		return set, fmt.Errorf("%s is no JWK Set with keys", from)
-	}
-	return set, nil
 }
 
 func readSource(ctx context.Context, from string) ([]byte, error) {

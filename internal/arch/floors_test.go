@@ -48,7 +48,7 @@ var owners = map[string][]string{
 	"github.com/gin-gonic/":                {"server", "server/pages", "tokens/verify/ginverify", "internal/bench"},
 	"net/http":                             {"server", "server/pages", "server/demo", "tokens/verify", "tokens/verify/ginverify", "metrics", "internal/house", "internal/housetest", "cmd/tokenhouse", "internal/bench", "docs/examples/go-verify", "docs/examples/go-cli", "internal/outbound", "internal/tracing", "keys/masterkey/vault", "keys/masterkey/cloudkms"},
 	"github.com/prometheus/":               {"metrics"},
-	"github.com/go-jose/":                  {"keys/signing", "tokens", "tokens/verify", "oauth", "internal/bench", "internal/housetest", "docs/examples/go-verify", "internal/outbound"},
+	"github.com/go-jose/":                  {"audit", "keys/signing", "tokens", "tokens/verify", "oauth", "internal/bench", "internal/housetest", "docs/examples/go-verify", "internal/outbound"},
 	"github.com/maypok86/otter":            {"internal/coherent"},
 	"golang.org/x/crypto":                  {"accounts", "internal/bench"},
 	"github.com/chromedp/":                 {"internal/browsertest"},

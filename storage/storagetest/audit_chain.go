@@ -4,7 +4,9 @@ import (
 	"crypto/rand"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/tokenhouse/tokenhouse/audit"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
@@ -103,8 +105,14 @@ func chainTogether(t *testing.T, f *fixture) {
 	if n, err := f.Chain().Seal(t.Context()); n != 0 || err != nil {
 		t.Errorf("a second time %d events got places, %v", n, err)
 	}
+	chainsOf(t, f, orgs, len(all))
+}
+
+// chainsOf reads the chain of each organisation.
+func chainsOf(t *testing.T, f *fixture, orgs []ident.OrgID, most int) {
+	t.Helper()
 	for _, org := range orgs {
-		own, err := f.Chain().LinkedOf(t.Context(), org, 0, len(all))
+		own, err := f.Chain().LinkedOf(t.Context(), org, 0, most)
 		if err != nil || len(own) == 0 {
 			t.Fatalf("the chain of %q: %d links, %v", org, len(own), err)
 		}
@@ -117,5 +125,55 @@ func chainTogether(t *testing.T, f *fixture) {
 		if err != nil || len(rest) != 1 || rest[0].Position != 3 {
 			t.Errorf("after position 2 of %q comes %+v, %v", org, rest, err)
 		}
+	}
+}
+
+// chainRetention: what is removed leaves its link and an event in the same
+// shard, and two replicas do not remove it twice.
+func chainRetention(t *testing.T, f *fixture) {
+	org := ident.NewOrgID(f.now, rand.Reader)
+	for i := range 5 {
+		if err := f.Recorder().RecordAll(t.Context(), audit.Event{Time: f.now, Name: audit.APIKeyUsed, Org: org, Reason: fmt.Sprint(i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := f.now.Add(time.Hour)
+	if _, found, err := f.AuditRetention().Prunable(t.Context(), audit.Routine, before); found || err != nil {
+		t.Fatalf("what has no place can be removed: %v, %v", found, err)
+	}
+	f.seal(t)
+	shard, found, err := f.AuditRetention().Prunable(t.Context(), audit.Routine, before)
+	if shard != org || !found || err != nil {
+		t.Fatalf("prunable is %q, %v, %v", shard, found, err)
+	}
+	var removed atomic.Int64
+	var both sync.WaitGroup
+	for range 2 {
+		both.Go(func() {
+			n, err := f.AuditRetention().PruneEvents(t.Context(), audit.Pruning{Shard: org, Class: audit.Routine, Before: before}, 4, func(n int) audit.Event {
+				return audit.Event{Time: f.now, Name: audit.AuditPruned, Org: org, Meta: map[string]string{"count": fmt.Sprint(n)}}
+			})
+			if removed.Add(int64(n)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	both.Wait()
+	if n := removed.Load(); n < 4 || n > 5 {
+		t.Errorf("%d events were removed", n)
+	}
+	f.seal(t)
+	links, err := f.Chain().LinkedOf(t.Context(), org, 0, 100)
+	if err != nil || len(links) < 6 {
+		t.Fatalf("%d links, %v", len(links), err)
+	}
+	var pruned int64
+	for _, l := range links {
+		if l.Pruned {
+			pruned++
+		}
+	}
+	if pruned != removed.Load() || links[5].Event.Name != audit.AuditPruned {
+		t.Errorf("%d places are without events, of %d removed; then comes %q", pruned, removed.Load(), links[5].Event.Name)
 	}
 }

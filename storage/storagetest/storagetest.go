@@ -26,6 +26,7 @@ var suites = []struct {
 	{"audit", auditLog},
 	{"audit outputs", auditOutputs},
 	{"audit: the chain, many at once", chainTogether},
+	{"audit: retention", chainRetention},
 	{"audit: what the chain has still to do", chainBacklog},
 	{"changes", changeLog},
 	{"replicas", replicaList},
