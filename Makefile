@@ -39,11 +39,21 @@ check: ## gofmt, go vet, staticcheck, golangci-lint, govulncheck, and the tests 
 test-openbao: ## run the tests of Vault's transit engine against the OpenBao that OPENBAO names
 	@TOKENHOUSE_TEST_OPENBAO="$(OPENBAO)" $(GO) test -count=1 -v -tags $(TAGS) ./keys/masterkey/vault
 
+.PHONY: drills
+drills: testenv ## attack, kill and starve the server as hard as the promises are (half an hour)
+	@TOKENHOUSE_TEST_DRILLS=full $(GO) run -tags $(TAGS) ./internal/pgtest/withpostgres \
+		.ci/go-test -count=1 -v -timeout 60m ./internal/drills ./cmd/tokenhouse
+
 .PHONY: test-kms
 test-kms: testenv ## run the tests of the key services that only a build tag brings in
 	@.ci/test-kms
 	@$(GO) vet -tags $(TAGS),cloudkms ./keys/masterkey/cloudkms ./internal/house
 	@$(GO) test -tags $(TAGS),cloudkms ./keys/masterkey/cloudkms
+
+.PHONY: test-timing
+test-timing: ## compare how long refused logins take, 2000 of each kind on both databases, in about 25 minutes
+	@TOKENHOUSE_TEST_TIMING=2000 $(GO) run -tags $(TAGS) ./internal/pgtest/withpostgres \
+		$(GO) test -count=1 -v -timeout 2h -tags $(TAGS) -run RefusedLogin ./internal/housetest
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (60s)

@@ -103,11 +103,33 @@ func (c deviceCookie) knows(identifier string, keys deviceKeys, now time.Time) b
 	return known
 }
 
+// invitation returns the newest mark of an unlock link that was used for the
+// identifier in this browser and is still good; empty where there is none.
+func (c deviceCookie) invitation(identifier string, keys deviceKeys, now time.Time) string {
+	for _, m := range c.marks {
+		fresh := !m.issued().After(now.Add(deviceSkew)) && now.Before(m.issued().Add(UnlockLinkTTL))
+		if fresh && keys.authentic(m[:], "invitation", c.device, identifier) {
+			return string(m[:])
+		}
+	}
+	return ""
+}
+
+// invite returns the cookie with the mark of an unlock link in front.
+func (c deviceCookie) invite(identifier string, keys deviceKeys, now time.Time) deviceCookie {
+	marks := append([]deviceMark{c.mark("invitation", identifier, keys, now)}, c.marks...)
+	return deviceCookie{device: c.device, marks: marks[:min(len(marks), maxDeviceMarks)]}
+}
+
+func (c deviceCookie) mark(kind, identifier string, keys deviceKeys, now time.Time) deviceMark {
+	at := binary.BigEndian.AppendUint64(nil, uint64(now.Unix()))
+	return deviceMark(keys.sign(at, kind, c.device, identifier))
+}
+
 // with returns the cookie with a mark of the identifier in front, in the place
 // of older ones.
 func (c deviceCookie) with(identifier string, keys deviceKeys, now time.Time) deviceCookie {
-	at := binary.BigEndian.AppendUint64(nil, uint64(now.Unix()))
-	out := deviceCookie{device: c.device, marks: []deviceMark{deviceMark(keys.sign(at, "mark", c.device, identifier))}}
+	out := deviceCookie{device: c.device, marks: []deviceMark{c.mark("mark", identifier, keys, now)}}
 	for _, m := range c.marks {
 		if len(out.marks) < maxDeviceMarks && !c.isMark(m, identifier, keys, now) {
 			out.marks = append(out.marks, m)

@@ -110,3 +110,47 @@ func FuzzDeviceCookie(f *testing.F) {
 		}
 	})
 }
+
+// An unlock link makes no device known, and is for one identifier, device and
+// quarter of an hour.
+func TestAnInvitationIsForOneIdentifierAndAQuarterOfAnHour(t *testing.T) {
+	const ada, bob = "ada@example.com", "bob@example.com"
+	before := deviceCookie{device: someDevice}
+	for i := range maxDeviceMarks {
+		before = before.with(fmt.Sprint(i, "@example.com"), cookieKeys, noon)
+	}
+	value := before.invite(ada, cookieKeys, noon).value(cookieKeys)
+	c := parseDeviceCookie(value, cookieKeys)
+	if c.device != someDevice || len(value) > maxDeviceValue || !c.knows("4@example.com", cookieKeys, noon) || c.knows(ada, cookieKeys, noon) {
+		t.Errorf("%+v", c)
+	}
+	moved := c
+	moved.device = "another 16 bytes"
+	known := deviceCookie{device: someDevice}.with(ada, cookieKeys, noon)
+	for name, tt := range map[string]struct {
+		c          deviceCookie
+		identifier string
+		at         time.Duration
+		good       bool
+	}{
+		"at once":                       {c, ada, 0, true},
+		"by a replica that is behind":   {c, ada, -deviceSkew, true},
+		"on its last second":            {c, ada, UnlockLinkTTL - time.Second, true},
+		"afterwards":                    {c, ada, UnlockLinkTTL, false},
+		"from the future":               {c, ada, -deviceSkew - time.Second, false},
+		"for somebody else":             {c, bob, 0, false},
+		"on another device":             {moved, ada, 0, false},
+		"of a login":                    {known, ada, 0, false},
+		"after a login":                 {c.with(ada, cookieKeys, noon), ada, 0, true},
+		"of none":                       {deviceCookie{}, ada, 0, false},
+		"after a login of somebody too": {c.with(bob, cookieKeys, noon), ada, 0, true},
+	} {
+		if got := tt.c.invitation(tt.identifier, cookieKeys, noon.Add(tt.at)); (got != "") != tt.good {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	again := c.invite(ada, cookieKeys, noon.Add(time.Second))
+	if again.invitation(ada, cookieKeys, noon.Add(time.Second)) == c.invitation(ada, cookieKeys, noon.Add(time.Second)) {
+		t.Error("two links share a counter")
+	}
+}

@@ -32,8 +32,10 @@ type Authenticator struct {
 	// RefusalTime is how long after its start a refusal is answered: longer than
 	// a password takes to check. House default 250 ms; 0 does not wait.
 	RefusalTime time.Duration
-	Now         func() time.Time
-	Random      io.Reader // of device cookies
+	// Mails is whether owners are told of locks by mail.
+	Mails  bool
+	Now    func() time.Time
+	Random io.Reader // of device cookies
 }
 
 // Attempt is one presented password.

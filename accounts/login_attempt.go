@@ -3,6 +3,7 @@ package accounts
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"strconv"
 	"time"
 
@@ -13,6 +14,9 @@ import (
 	"github.com/tokenhouse/tokenhouse/keys/sealing"
 )
 
+// reauthentication is the method of who presents their password again.
+const reauthentication = "reauthentication"
+
 // attempt is an Attempt on its way.
 type attempt struct {
 	Attempt
@@ -21,7 +25,7 @@ type attempt struct {
 	owner      [32]byte
 	tag        uint64
 	level      trust
-	method     string // "password" or "reauthentication"
+	method     string // "password" or reauthentication
 	cookie     string // the new device cookie, should the attempt succeed
 	proof      string // what a valid device cookie proved; empty without
 	keys       []CounterKey
@@ -42,7 +46,11 @@ func (a *Authenticator) attempt(p Attempt, now time.Time) *attempt {
 		cookie.device = a.newDevice()
 	}
 	t.cookie = cookie.with(t.identifier, keys, now).value(keys)
-	a.guard(t, cookie.device)
+	counted := cookie.device
+	if mark := cookie.invitation(t.identifier, keys, now); mark != "" {
+		t.level, counted = invited, counted+mark
+	}
+	a.guard(t, counted)
 	return t
 }
 
@@ -130,7 +138,7 @@ func (a *Authenticator) fail(ctx context.Context, t *attempt) error {
 		for i, c := range cs {
 			var lockedNow bool
 			if cs[i], lockedNow = c.fail(a.Throttle.limit(c.Kind), t.start, t.lease); lockedNow {
-				if err := tx.Record(t.lockEvent(cs[i])); err != nil {
+				if err := errors.Join(tx.Record(t.lockEvent(cs[i])), a.tell(tx, t, cs[i])); err != nil {
 					return err
 				}
 			}
@@ -204,7 +212,7 @@ func (t *attempt) refusal(r ruling) audit.Event {
 func (t *attempt) lockEvent(c Counter) audit.Event {
 	e := t.event(audit.LoginLocked, audit.Denied, string(c.Kind))
 	e.Meta["until"] = c.LockedUntil.UTC().Format(time.RFC3339)
-	e.Meta["lock"] = strconv.Itoa(c.Level) // 1: the first since a quiet window, of which the owner is told
+	e.Meta["lock"] = strconv.Itoa(c.Level) // 1: the first since a quiet window
 	return e
 }
 
@@ -214,10 +222,7 @@ func (t *attempt) event(name audit.Name, o audit.Outcome, reason string) audit.E
 	e := audit.Event{
 		Time: t.start, Name: name, Outcome: o, Reason: reason, Origin: t.Origin, Org: t.home,
 		Actor: audit.Actor{Type: string(ident.Anonymous), Via: t.method},
-		Meta:  map[string]string{"method": t.method, "identifier": hex.EncodeToString(t.owner[:8]), "device": "unknown"},
-	}
-	if t.level == knownDevice {
-		e.Meta["device"] = "known"
+		Meta:  map[string]string{"method": t.method, "identifier": hex.EncodeToString(t.owner[:8]), "device": trustNames[t.level]},
 	}
 	if t.Client != "" {
 		e.Meta["client"] = string(t.Client)

@@ -78,7 +78,7 @@ func (a *Authenticator) Prove(ctx context.Context, caller ident.Caller, password
 	if err := p.check(); err != nil {
 		return err
 	}
-	t := &attempt{Attempt: p, start: now, identifier: user.Canonical, method: "reauthentication"}
+	t := &attempt{Attempt: p, start: now, identifier: user.Canonical, method: reauthentication}
 	if caller.Session != "" {
 		t.level = knownDevice
 	}

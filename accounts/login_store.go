@@ -16,6 +16,9 @@ type LoginStore interface {
 	Counters(ctx context.Context, keys []CounterKey) ([]Counter, error)
 	// LockedNow returns how many counters of each kind are locked at now.
 	LockedNow(ctx context.Context, now time.Time) (map[CounterKind]int, error)
+	// UnlockLink returns a link that was not used and expires after now;
+	// fault.NotFound where there is none.
+	UnlockLink(ctx context.Context, digest []byte, now time.Time) (UnlockLink, error)
 	// InLoginTx runs fn in one transaction with the events it records. fn may
 	// run again after a deadlock, so it sets its results anew.
 	InLoginTx(ctx context.Context, fn func(LoginTx) error) error
@@ -42,6 +45,12 @@ type LoginTx interface {
 	// still hash, and if so keeps it that way until the commit. Where next is not
 	// empty it replaces hash.
 	HoldPassword(user ident.UserID, hash, next string) (bool, error)
+	// AddLockNotice adds a notice, unless it exists or its identifier has most of
+	// them already of locks after since.
+	AddLockNotice(n LockNotice, since time.Time, most int) error
+	// UseUnlockLink marks a link used and reports whether it had not been, and
+	// had not expired at now.
+	UseUnlockLink(digest []byte, now time.Time) (bool, error)
 }
 
 // LoginReader finds the people who log in. Store is one.

@@ -58,15 +58,21 @@ type trust int
 const (
 	stranger trust = iota
 	knownDevice
+	invited // by an unlock link that was mailed to the owner
 )
 
 // guards says which counters guard an attempt, in the order in which they are
-// locked and asked. A proof of work or a mailed link that lets a stranger pass
-// a full pool is one more row here, without PoolCounter.
+// locked and asked. A proof of work that lets a stranger pass a full pool is one
+// more row here, without PoolCounter. Who used an unlock link has a counter of
+// that link's instead of those that strangers filled.
 var guards = map[trust][]CounterKind{
 	stranger:    {SourceCounter, PairCounter, PoolCounter},
 	knownDevice: {DeviceCounter},
+	invited:     {SourceCounter, DeviceCounter},
 }
+
+// trustNames are how the audit log calls the device of an attempt.
+var trustNames = map[trust]string{stranger: "unknown", knownDevice: "known", invited: "invited"}
 
 // keys returns the keys of the counters that guard an attempt at identifier
 // from source. device tells known devices apart.

@@ -35,6 +35,11 @@ type Hasher struct {
 	Inflight func(delta int)
 	// Waited, where set, is told how long each hash waited for its slot.
 	Waited func(time.Duration)
+	// Trace, where set, is told when a step of a hash begins, "password.wait" for
+	// its slot or "password.hash"; what it returns is called at the end.
+	Trace func(ctx context.Context, step string) func(error)
+	// Refused, where set, is told of every password that found no place.
+	Refused func()
 
 	once  sync.Once
 	slots chan struct{}
@@ -62,6 +67,12 @@ func (h *Hasher) start() {
 	})
 }
 
+// Capacity is how many hashes are computed at the same time.
+func (h *Hasher) Capacity() int {
+	h.start()
+	return h.Slots
+}
+
 // Admit gives a place in the pool without waiting, or fault.Unavailable with
 // RetryAfter where every place is taken. Ask for it before anything is counted
 // against the one who waits: a full pool is not their failure.
@@ -72,6 +83,9 @@ func (h *Hasher) Admit(ctx context.Context) (*Ticket, error) {
 	}
 	if h.held.Add(1) > h.limit {
 		h.held.Add(-1)
+		if h.Refused != nil {
+			h.Refused()
+		}
 		return nil, fault.New(fault.Unavailable, "Too many passwords are being checked; try again.").After(time.Second)
 	}
 	return &Ticket{h: h}, nil
@@ -142,10 +156,12 @@ func (h *Hasher) Dummy() (string, error) {
 
 // serve runs work on a slot.
 func (h *Hasher) serve(ctx context.Context, work func()) error {
-	asked := h.Now()
+	asked, served := h.Now(), h.trace(ctx, "password.wait")
 	select {
 	case h.slots <- struct{}{}:
+		served(nil)
 	case <-ctx.Done():
+		served(ctx.Err())
 		return ctx.Err()
 	}
 	defer func() { <-h.slots }()
@@ -156,8 +172,18 @@ func (h *Hasher) serve(ctx context.Context, work func()) error {
 		h.Inflight(1)
 		defer h.Inflight(-1)
 	}
+	hashed := h.trace(ctx, "password.hash")
 	work()
+	hashed(nil)
 	return nil
+}
+
+// trace begins a step, if anybody wants to know.
+func (h *Hasher) trace(ctx context.Context, step string) func(error) {
+	if h.Trace == nil {
+		return func(error) {}
+	}
+	return h.Trace(ctx, step)
 }
 
 func (h *Hasher) params() Params { return h.Params.raised() }

@@ -29,6 +29,8 @@ const (
 	SessionsRead          scope.Permission = "sessions:read"           // of other people; one's own need none
 	SessionsRevoke        scope.Permission = "sessions:revoke"         // of other people; one's own need none
 	AuditRead             scope.Permission = "audit:read"
+	WebhooksRead          scope.Permission = "webhooks:read"
+	WebhooksWrite         scope.Permission = "webhooks:write" // which takes audit:read besides
 	SigningKeysRead       scope.Permission = "signing-keys:read"
 	SigningKeysManage     scope.Permission = "signing-keys:manage" // in the deployment's first organisation only
 )
@@ -41,7 +43,7 @@ func Permissions() []scope.Permission {
 		RolesRead, RolesManage,
 		APIKeysRead, APIKeysCreate, APIKeysRevoke, APIKeysRotate, APIKeysManage, APIKeysPolicy,
 		ClientsRead, ClientsManage, ServiceAccountsRead, ServiceAccountsManage,
-		SessionsRead, SessionsRevoke, AuditRead, SigningKeysRead, SigningKeysManage,
+		SessionsRead, SessionsRevoke, AuditRead, WebhooksRead, WebhooksWrite, SigningKeysRead, SigningKeysManage,
 	}
 }
 

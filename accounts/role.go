@@ -39,7 +39,7 @@ var builtIns = []builtIn{
 		"agents:*", "incidents:*", "metrics:read", "procedures:execute",
 		APIKeysRead, APIKeysCreate, APIKeysRevoke, APIKeysRotate, ServiceAccountsRead, OrganizationsRead, RolesRead,
 	), nil},
-	{RoleViewer, scope.Of("*:read"), scope.Of(AuditRead, APIKeysRead, ClientsRead, ServiceAccountsRead, SessionsRead, SigningKeysRead)},
+	{RoleViewer, scope.Of("*:read"), scope.Of(AuditRead, APIKeysRead, ClientsRead, ServiceAccountsRead, SessionsRead, SigningKeysRead, WebhooksRead)},
 }
 
 // BuiltInRoles lists the built-in roles, the most powerful first, with what

@@ -9,9 +9,11 @@ type Name string
 const (
 	LoginSucceeded       Name = "login.succeeded"
 	LoginFailed          Name = "login.failed"
-	LoginLocked          Name = "login.locked"   // a counter reached its limit
-	LoginRefused         Name = "login.refused"  // an attempt while locked or throttled
-	LoginUnlocked        Name = "login.unlocked" // by an administrator
+	LoginLocked          Name = "login.locked"     // a counter reached its limit
+	LoginRefused         Name = "login.refused"    // an attempt while locked or throttled
+	LoginUnlocked        Name = "login.unlocked"   // by an administrator
+	UnlockLinkUsed       Name = "unlock_link.used" // one browser passes the locks of one account
+	UnlockLinkRefused    Name = "unlock_link.refused"
 	UserRegistered       Name = "user.registered"
 	UserCreated          Name = "user.created"
 	UserUpdated          Name = "user.updated"
@@ -31,7 +33,8 @@ const (
 	RefreshRefused       Name = "refresh.refused" // expired, stale, revoked
 	RefreshReused        Name = "refresh.reuse_detected"
 	TokenRevoked         Name = "token.revoked"
-	TokenExchanged       Name = "token.exchanged" // routine: first per hour
+	TokenExchanged       Name = "token.exchanged"      // routine: first per hour
+	AccessTokenRefused   Name = "access_token.refused" // one for each source and minute: how many and why
 	APIKeyCreated        Name = "api_key.created"
 	APIKeyUpdated        Name = "api_key.updated"
 	APIKeyRotated        Name = "api_key.rotated"
@@ -76,6 +79,17 @@ const (
 	CodeRedeemed         Name = "code.redeemed"
 	CodeReused           Name = "code.reused" // a second use: what the first gave has ended
 	SetupCompleted       Name = "setup.completed"
+	WebhookCreated       Name = "webhook.created"
+	WebhookUpdated       Name = "webhook.updated"
+	WebhookSecretRotated Name = "webhook.secret_rotated"
+	WebhookDeleted       Name = "webhook.deleted"
+	WebhookTested        Name = "webhook.tested"   // it is sent to the one webhook that is tested
+	WebhookReplayed      Name = "webhook.replayed" // somebody wants something sent again
+	WebhookDisabled      Name = "webhook.disabled" // by us: it answered 410, or took nothing for days
+	WebhookDeadLettered  Name = "webhook.dead_lettered"
+	MailSent             Name = "mail.sent"    // a mail server took it
+	MailFailed           Name = "mail.failed"  // it was refused, or tried often enough
+	AuditPruned          Name = "audit.pruned" // retention removed events: of which class, from before when, how many
 )
 
 // entry is what the catalogue says of one name.
@@ -86,6 +100,7 @@ type entry struct {
 
 var catalogue = []entry{
 	{LoginSucceeded, "TH1001I"}, {LoginFailed, "TH1002E"}, {LoginLocked, "TH1003W"}, {LoginRefused, "TH1004W"}, {LoginUnlocked, "TH1005I"},
+	{UnlockLinkUsed, "TH1006I"}, {UnlockLinkRefused, "TH1007W"},
 	{UserRegistered, "TH1101I"}, {UserCreated, "TH1102I"}, {UserUpdated, "TH1103I"}, {UserDisabled, "TH1104I"}, {UserEnabled, "TH1105I"},
 	{PasswordChanged, "TH1111I"}, {PasswordRehashed, "TH1112I"},
 	{OrgCreated, "TH1201I"}, {OrgUpdated, "TH1202I"}, {MemberAdded, "TH1211I"}, {MemberRemoved, "TH1212I"}, {MemberRoleSet, "TH1213I"},
@@ -93,7 +108,7 @@ var catalogue = []entry{
 	{ServiceCreated, "TH1231I"}, {ServiceUpdated, "TH1232I"}, {ServiceRoleSet, "TH1233I"},
 	{ServiceDisabled, "TH1234I"}, {ServiceEnabled, "TH1235I"}, {ServiceDeleted, "TH1236I"},
 	{SessionRefreshed, "TH1301I"}, {SessionRevoked, "TH1302I"}, {RefreshRefused, "TH1303W"}, {RefreshReused, "TH1304E"}, {TokenRevoked, "TH1305I"},
-	{TokenExchanged, "TH1306I"},
+	{TokenExchanged, "TH1306I"}, {AccessTokenRefused, "TH1307W"},
 	{APIKeyCreated, "TH1401I"}, {APIKeyUpdated, "TH1402I"}, {APIKeyRotated, "TH1403I"}, {APIKeyRevoked, "TH1404I"},
 	{APIKeyUsed, "TH1405I"}, {APIKeyRefused, "TH1406W"}, {APIKeyDue, "TH1407W"},
 	{APIKeyLeaked, "TH1408W"}, {APIKeyQuarantined, "TH1409W"}, {APIKeyReleased, "TH1410I"},
@@ -108,6 +123,10 @@ var catalogue = []entry{
 	{AuthorizationGranted, "TH1631I"}, {AuthorizationDenied, "TH1632W"}, {CodeRedeemed, "TH1633I"}, {CodeReused, "TH1634E"},
 	{ConsentGranted, "TH1635I"}, {ConsentWithdrawn, "TH1636I"},
 	{SetupCompleted, "TH1701I"},
+	{WebhookCreated, "TH1721I"}, {WebhookUpdated, "TH1722I"}, {WebhookSecretRotated, "TH1723I"}, {WebhookDeleted, "TH1724I"},
+	{WebhookTested, "TH1725I"}, {WebhookReplayed, "TH1726I"}, {WebhookDisabled, "TH1727W"}, {WebhookDeadLettered, "TH1728W"},
+	{MailSent, "TH1711I"}, {MailFailed, "TH1712W"},
+	{AuditPruned, "TH1731I"},
 }
 
 // Code returns the stable code of the name, for products that file by number;

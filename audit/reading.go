@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"github.com/tokenhouse/tokenhouse/internal/ident"
@@ -10,7 +11,12 @@ import (
 // Filter narrows a reading. Zero fields do not narrow.
 type Filter struct {
 	Name    Name
+	Names   []Name // any of them
 	Outcome Outcome
+	Reason  string
+	Actor   string // the identifier of who did it
+	Target  string // the identifier of what it was done to
+	IP      netip.Addr
 	User    ident.UserID    // as actor or target
 	Key     ident.APIKeyID  // as actor or target
 	Session ident.SessionID // as actor or target
@@ -24,6 +30,9 @@ type Reader interface {
 	// Events returns at most limit events of the tenant with Seq below before
 	// (0: from the newest), newest first.
 	Events(ctx context.Context, t ident.Tenant, f Filter, before int64, limit int) ([]Event, error)
+	// Requested returns the events of one request in the whole deployment, in the
+	// order of the log. It is for the operator.
+	Requested(ctx context.Context, r ident.RequestID) ([]Event, error)
 	// Export returns at most limit events of the whole deployment with Seq above
 	// after, oldest first. It is for the operator.
 	Export(ctx context.Context, after int64, limit int) ([]Event, error)

@@ -68,6 +68,14 @@ func newDurations(name, help string, buckets []float64, labels ...label) duratio
 	return durations{prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, names(labels)), labels}
 }
 
+// register registers the family with every series at zero.
+func (d durations) register(r *prometheus.Registry) {
+	r.MustRegister(d.vec)
+	for _, values := range combinations(d.labels) {
+		d.vec.WithLabelValues(values...)
+	}
+}
+
 func (d durations) observe(took time.Duration, values ...string) {
 	d.vec.WithLabelValues(bounded(d.labels, values)...).Observe(took.Seconds())
 }

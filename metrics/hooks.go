@@ -27,8 +27,8 @@ func (s *Set) Observe(events []audit.Event) {
 	}
 }
 
-// TokenIssued counts a token that was handed out: grant "password" or
-// "refresh_token", kind "access_token" or "refresh_token".
+// TokenIssued counts a token that was handed out: by its grant type, and kind
+// "access_token", "refresh_token" or "id_token".
 func (s *Set) TokenIssued(grant, kind string) { s.credentials.issued.inc(grant, kind) }
 
 // Verified counts a credential that was presented: kind "access_token" or
@@ -54,10 +54,13 @@ func (s *Set) RotationDue(keys int) { s.credentials.rotationDue.Set(float64(keys
 func (s *Set) Expiring(keys int) { s.credentials.expiring.Set(float64(keys)) }
 
 // Hashing adds to the number of password hashes being computed: +1 and -1.
-func (s *Set) Hashing(delta int) { s.credentials.hashing.Add(float64(delta)) }
+func (s *Set) Hashing(delta int) { s.credentials.hash.inflight.Add(float64(delta)) }
 
 // HashWaited records how long a password waited for its place.
-func (s *Set) HashWaited(d time.Duration) { s.credentials.hashWait.Observe(seconds(d)) }
+func (s *Set) HashWaited(d time.Duration) { s.credentials.hash.wait.Observe(seconds(d)) }
+
+// HashRefused counts a password that found the pool full.
+func (s *Set) HashRefused() { s.credentials.hash.refused.Inc() }
 
 // Propagated records how long a revocation took to arrive at this replica.
 func (s *Set) Propagated(lag time.Duration) { s.credentials.propagation.Observe(seconds(lag)) }
@@ -77,9 +80,6 @@ func (s *Set) APIKeyLeaked(result string) { s.credentials.leaked.inc(result) }
 
 // AuditWriteFailed counts audit events that could not be written.
 func (s *Set) AuditWriteFailed(events int) { s.system.auditFailures.Add(float64(max(events, 0))) }
-
-// CleanupLag sets how long the oldest expired row has been waiting.
-func (s *Set) CleanupLag(d time.Duration) { s.system.cleanupLag.Set(seconds(d)) }
 
 // StorageOperation records one operation of the database: "read" or "transaction".
 func (s *Set) StorageOperation(operation string, err error, took time.Duration) {

@@ -1,10 +1,13 @@
 package metrics
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"strconv"
 
 	"github.com/tokenhouse/tokenhouse/audit"
+	"github.com/tokenhouse/tokenhouse/internal/fault"
 )
 
 // other stands for every value that is not in a label's set.
@@ -31,9 +34,9 @@ var (
 	loginResults        = closed{"success", "failure", "refused"}
 	lockoutScopes       = closed{"device", "pair", "pool", "source"}
 	grants              = closed{"password", "refresh_token", "client_credentials", "authorization_code", "urn:ietf:params:oauth:grant-type:token-exchange"}
-	tokenKinds          = closed{"access_token", "refresh_token"}
+	tokenKinds          = closed{"access_token", "refresh_token", "id_token"}
 	credentials         = closed{"access_token", "api_key"}
-	verifications       = closed{"ok", "invalid", "expired", "missing_org", "revoked", "unavailable"}
+	verifications       = closed{"ok", "invalid", "expired", "missing_org", "revoked", "rate_limited", "unavailable"}
 	refreshResults      = closed{"rotated", "replayed", "roaming", "contested", "adopted", "stale", "reuse_detected", "expired", "idle", "revoked", "malformed"}
 	apiKeyResults       = closed{"ok", "malformed", "unknown", "mismatch", "superseded", "revoked", "quarantined", "expired", "owner_inactive", "network", "rate_limited", "throttled", "unavailable"}
 	leakResults         = closed{"revoked", "quarantined", "ignored"}
@@ -43,7 +46,7 @@ var (
 	confirmationResults = closed{"complete", "incomplete"}
 	keyStates           = closed{"published", "active", "retiring", "revoked"}
 	operations          = closed{"read", "transaction"}
-	results             = closed{"ok", "error"}
+	results             = closed{"ok", "refused", "error"}
 	methods             = closed{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions}
 )
 
@@ -63,10 +66,18 @@ func statusOf(status int) string {
 	return strconv.Itoa(status)
 }
 
-// resultOf is the label of an operation that ended with err.
+// resultOf is the label of an operation of the database that ended with err.
+// What was rolled back because we judged so, or because who asked has gone, is
+// no failure of the database.
 func resultOf(err error) string {
-	if err != nil {
-		return "error"
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, context.Canceled):
+		return "refused"
 	}
-	return "ok"
+	if c := fault.Of(err).Code; c != fault.Internal && c != fault.Unavailable {
+		return "refused"
+	}
+	return "error"
 }

@@ -26,6 +26,8 @@ type Config struct {
 	// StatusLists, where set, is asked for the status lists at every scrape. It
 	// must answer from memory.
 	StatusLists func() StatusCount
+	// Moment, where set, is asked at every scrape. It must answer from memory.
+	Moment func() Moment
 }
 
 // SigningKey is what the metric of signing keys shows.
@@ -42,6 +44,7 @@ type Set struct {
 
 	credentials  credentialMetrics
 	system       systemMetrics
+	deliveries   deliveryMetrics
 	statusBuilds prometheus.Histogram
 }
 
@@ -56,19 +59,24 @@ type credentialMetrics struct {
 	apiKeys       counters
 	rotationDue   prometheus.Gauge
 	expiring      prometheus.Gauge
-	hashing       prometheus.Gauge
-	hashWait      prometheus.Histogram
+	hash          hashMetrics
 	propagation   prometheus.Histogram
 	confirmations durations
 	leaked        counters
 	logouts       counters
 }
 
+// hashMetrics are about the pool that hashes passwords.
+type hashMetrics struct {
+	inflight prometheus.Gauge
+	wait     prometheus.Histogram
+	refused  prometheus.Counter
+}
+
 // systemMetrics are about the server itself.
 type systemMetrics struct {
 	events        counters
 	auditFailures prometheus.Counter
-	cleanupLag    prometheus.Gauge
 	storage       durations
 	requests      durations
 }
@@ -79,6 +87,7 @@ func New(c Config) *Set {
 	s := &Set{Registry: prometheus.NewRegistry()}
 	s.credentials = newCredentialMetrics(s.Registry)
 	s.system = newSystemMetrics(s.Registry, append(closed{unmatched}, c.Routes...))
+	s.deliveries = newDeliveryMetrics(s.Registry)
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "tokenhouse_build_info", Help: "The build that runs; always 1.",
 		ConstLabels: prometheus.Labels{"version": c.Version, "revision": c.Revision},
@@ -87,6 +96,9 @@ func New(c Config) *Set {
 	s.Registry.MustRegister(build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if c.SigningKeys != nil {
 		s.Registry.MustRegister(keyAges{c.SigningKeys})
+	}
+	if c.Moment != nil {
+		s.Registry.MustRegister(moments{c.Moment})
 	}
 	s.statusBuilds = newStatusBuilds(s.Registry)
 	if c.StatusLists != nil {
@@ -120,11 +132,7 @@ func newCredentialMetrics(r *prometheus.Registry) credentialMetrics {
 			label{"result", logoutResults}),
 		rotationDue: prometheus.NewGauge(prometheus.GaugeOpts{Name: "tokenhouse_api_keys_rotation_due", Help: "API keys that are older than the rotation interval."}),
 		expiring:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "tokenhouse_api_keys_expiring", Help: "API keys that expire within two weeks."}),
-		hashing:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "tokenhouse_password_hash_inflight", Help: "Password hashes being computed now."}),
-		hashWait: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "tokenhouse_password_hash_wait_seconds", Help: "How long a password waited for a place in the hashing pool.",
-			Buckets: []float64{.001, .005, .025, .1, .25, .5, 1, 2.5, 5},
-		}),
+		hash:        newHashMetrics(r),
 		propagation: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "tokenhouse_revocation_propagation_seconds", Help: "How long after its commit a revocation was known to this replica.",
 			Buckets: []float64{.005, .025, .1, .25, .5, 1, 2, 5, 10, 30},
@@ -132,14 +140,27 @@ func newCredentialMetrics(r *prometheus.Registry) credentialMetrics {
 	}
 	m.confirmations = newDurations("tokenhouse_revocation_confirmation_seconds", "How long a request with wait=all waited for the other replicas.",
 		[]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}, label{"result", confirmationResults})
-	r.MustRegister(m.confirmations.vec)
+	m.confirmations.register(r)
 	m.leaked = newCounters("tokenhouse_leaked_api_keys_total", "API keys that were reported as leaked, by what became of them.", label{"result", leakResults})
 	m.leaked.register(r)
 	for _, c := range []counters{m.logins, m.lockouts, m.issued, m.verifications, m.refreshes, m.apiKeys, m.logouts} {
 		c.register(r)
 	}
 	m.lockedNow.register(r)
-	r.MustRegister(m.rotationDue, m.expiring, m.hashing, m.hashWait, m.propagation)
+	r.MustRegister(m.rotationDue, m.expiring, m.propagation)
+	return m
+}
+
+func newHashMetrics(r *prometheus.Registry) hashMetrics {
+	m := hashMetrics{
+		inflight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "tokenhouse_password_hash_inflight", Help: "Password hashes being computed now."}),
+		wait: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "tokenhouse_password_hash_wait_seconds", Help: "How long a password waited for a place in the hashing pool.",
+			Buckets: []float64{.001, .005, .025, .1, .25, .5, 1, 2.5, 5},
+		}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "tokenhouse_password_hash_refused_total", Help: "Passwords that were not looked at because the hashing pool was full."}),
+	}
+	r.MustRegister(m.inflight, m.wait, m.refused)
 	return m
 }
 
@@ -147,8 +168,7 @@ func newSystemMetrics(r *prometheus.Registry, routes closed) systemMetrics {
 	m := systemMetrics{
 		events: newCounters("tokenhouse_audit_events_total", "Committed audit events, by name and outcome.",
 			label{"event", eventNames()}, label{"outcome", outcomes}),
-		auditFailures: prometheus.NewCounter(prometheus.CounterOpts{Name: "tokenhouse_audit_write_failures_total", Help: "Audit events that could not be written; the change they told of did not happen either."}),
-		cleanupLag:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "tokenhouse_cleanup_lag_seconds", Help: "How long the oldest expired row has been waiting for its removal."}),
+		auditFailures: prometheus.NewCounter(prometheus.CounterOpts{Name: "tokenhouse_audit_write_failures_total", Help: "Audit events that could not be written."}),
 		storage: newDurations("tokenhouse_storage_operation_seconds", "How long operations of the database took.",
 			[]float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5},
 			label{"operation", operations}, label{"result", results}),
@@ -156,6 +176,8 @@ func newSystemMetrics(r *prometheus.Registry, routes closed) systemMetrics {
 			[]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
 			label{"route", routes}, label{"method", methods}, label{"status", nil}),
 	}
-	r.MustRegister(m.events.vec, m.auditFailures, m.cleanupLag, m.storage.vec, m.requests.vec)
+	m.events.register(r)
+	m.storage.register(r)
+	r.MustRegister(m.auditFailures, m.requests.vec)
 	return m
 }

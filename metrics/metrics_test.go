@@ -30,6 +30,9 @@ func newSet() *metrics.Set {
 			}
 		},
 		StatusLists: func() metrics.StatusCount { return metrics.StatusCount{Lists: 10, Revoked: 1234} },
+		Moment: func() metrics.Moment {
+			return metrics.Moment{FeedSilence: time.Second / 4, SinceCleanup: time.Minute, SigningKeyLifetime: time.Hour, HashSlots: 2}
+		},
 	})
 }
 
@@ -78,7 +81,15 @@ func everything(s *metrics.Set) {
 	s.Confirmed(10*time.Millisecond, true)
 	s.APIKeyLeaked("revoked")
 	s.AuditWriteFailed(1)
-	s.CleanupLag(time.Minute)
+	s.HashRefused()
+	s.AuditUnsealed(time.Second)
+	s.AuditUncheckpointed(time.Minute)
+	s.AuditOutputBehind("syslog", 2*time.Second)
+	s.WebhookTold("retried")
+	s.DeadLetters(4)
+	s.WebhookBehind(time.Hour)
+	s.Mailed("failed")
+	s.MailBehind(3 * time.Second)
 	s.StatusListBuilt(9 * time.Millisecond)
 	s.StorageOperation("transaction", nil, time.Millisecond)
 	s.Request("/api/v1/api-keys/:id", http.MethodGet, 200, time.Millisecond)
@@ -197,8 +208,8 @@ func TestDurationsAreNeverNegative(t *testing.T) {
 	s := newSet()
 	s.Propagated(-time.Second)
 	s.HashWaited(-time.Second)
-	s.CleanupLag(-time.Second)
-	has(t, scrape(t, s), `tokenhouse_revocation_propagation_seconds_sum 0`, `tokenhouse_password_hash_wait_seconds_sum 0`, `tokenhouse_cleanup_lag_seconds 0`)
+	s.AuditUnsealed(-time.Second)
+	has(t, scrape(t, s), `tokenhouse_revocation_propagation_seconds_sum 0`, `tokenhouse_password_hash_wait_seconds_sum 0`, `tokenhouse_audit_unsealed_seconds 0`)
 }
 
 func TestTwoSetsShareNothing(t *testing.T) {

@@ -22,6 +22,9 @@ const maxClientUses = 4096
 type ClientUsage struct {
 	Recorder audit.Recorder
 	Now      func() time.Time
+	// RecordEach records every token, before it is handed out, instead of the
+	// first of each hour.
+	RecordEach bool
 
 	mu    sync.Mutex
 	hour  int64
@@ -45,11 +48,11 @@ type usageEvent struct {
 }
 
 // issued notes that the client got a token of its own.
-func (u *ClientUsage) issued(c Client, origin ident.Origin) {
+func (u *ClientUsage) issued(ctx context.Context, c Client, origin ident.Origin) error {
 	if u == nil {
-		return
+		return nil
 	}
-	u.routine(string(c.ID), audit.Event{
+	return u.routine(ctx, string(c.ID), audit.Event{
 		Time: u.Now(), Name: audit.ClientTokenIssued, Outcome: audit.Success, Origin: origin, Org: c.Org,
 		Actor:   audit.Actor{Type: string(ident.ServiceClient), ID: string(c.ID), Org: c.Org, Via: GrantClientCredentials},
 		Targets: []audit.Target{{Type: "client", ID: string(c.ID)}},
@@ -57,29 +60,34 @@ func (u *ClientUsage) issued(c Client, origin ident.Origin) {
 }
 
 // exchanged notes that the client got a token for an API key.
-func (u *ClientUsage) exchanged(c Client, key ident.Caller) {
+func (u *ClientUsage) exchanged(ctx context.Context, c Client, key ident.Caller) error {
 	if u == nil {
-		return
+		return nil
 	}
 	e := audit.By(key, u.Now(), audit.TokenExchanged, audit.Target{Type: "api_key", ID: string(key.Key)})
 	if c.Registered != nil {
 		e.Targets = append(e.Targets, audit.Target{Type: "client", ID: string(c.ID), Name: c.Registered.Name})
 	}
-	u.routine(string(key.Key)+" "+string(c.ID), e)
+	return u.routine(ctx, string(key.Key)+" "+string(c.ID), e)
 }
 
-// routine keeps the event where it is the first of the principal's in this hour.
-func (u *ClientUsage) routine(principal string, e audit.Event) {
+// routine keeps the event where it is the first of the principal's in this hour,
+// or records it at once where each is to be.
+func (u *ClientUsage) routine(ctx context.Context, principal string, e audit.Event) error {
+	if u.RecordEach {
+		return u.Recorder.RecordAll(ctx, e)
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if hour := e.Time.Unix() / 3600; u.told == nil || hour != u.hour || len(u.told) >= maxClientUses {
 		u.hour, u.told = hour, map[string]struct{}{}
 	}
 	if _, had := u.told[principal]; had {
-		return
+		return nil
 	}
 	u.told[principal] = struct{}{}
 	u.keep(clientUse{name: e.Name, principal: principal, minute: u.hour}, e)
+	return nil
 }
 
 // refused notes that a request did not prove to come from r, which is zero where

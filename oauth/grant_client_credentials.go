@@ -30,9 +30,8 @@ var clientCredentials = grant{
 		// it been disabled before, this shows; if it is disabled afterwards, the
 		// announcement of that covers the token.
 		e.standing = func(ctx context.Context) (accounts.Standing, error) { return p.clientStanding(ctx, c) }
-		e.record = func(context.Context, tokens.Access) (earned, error) {
-			p.Usage.issued(c, r.Origin)
-			return e, nil
+		e.record = func(ctx context.Context, _ tokens.Access) (earned, error) {
+			return e, p.Usage.issued(ctx, c, r.Origin)
 		}
 		e.drop = func(_ context.Context, cause error) error { return cause }
 		e.refuse = func(context.Context, string) error { return errInvalidClient() }

@@ -81,9 +81,8 @@ var tokenExchange = grant{
 		}
 		e := earned{user: key.Caller.User, org: key.Caller.Org, key: &key}
 		e.standing = func(ctx context.Context) (accounts.Standing, error) { return p.keyStanding(ctx, key, c) }
-		e.record = func(context.Context, tokens.Access) (earned, error) {
-			p.Usage.exchanged(c, key.Caller)
-			return e, nil
+		e.record = func(ctx context.Context, _ tokens.Access) (earned, error) {
+			return e, p.Usage.exchanged(ctx, c, key.Caller)
 		}
 		e.drop = func(_ context.Context, cause error) error {
 			if errors.Is(cause, fault.InvalidAPIKey) { // revoked since it was read: it gets no place in a status list

@@ -94,7 +94,7 @@ type Provider struct {
 	Now       func() time.Time
 	Random    io.Reader
 	// Observe, where set, is told of every token given out: by which grant, and
-	// whether it is an "access_token" or a "refresh_token".
+	// which kind: "access_token", "refresh_token" or "id_token".
 	Observe func(grant, kind string)
 	// Usage, where set, tells the audit log of clients that got tokens of their own.
 	Usage *ClientUsage
@@ -229,6 +229,9 @@ func (p *Provider) observe(grant string, r Response) {
 	p.Observe(grant, "access_token")
 	if !r.Refresh.IsZero() {
 		p.Observe(grant, "refresh_token")
+	}
+	if r.IDToken != "" {
+		p.Observe(grant, "id_token")
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
+	"github.com/tokenhouse/tokenhouse/internal/tracing"
 )
 
 // maxUserAgent is how much of a User-Agent is kept, in bytes.
@@ -31,7 +32,7 @@ func (s *Server) arrive(next http.Handler) http.Handler {
 		in.caller = ident.Caller{Kind: ident.Anonymous, Origin: in.origin}
 		w.Header().Set("X-Request-Id", string(in.id))
 		out := &reply{ResponseWriter: w}
-		in.whole = context.WithValue(r.Context(), inboundKey{}, in)
+		in.whole = context.WithValue(s.traced(r, in), inboundKey{}, in)
 		ctx, cancel := context.WithTimeout(in.whole, requestTimeout)
 		defer cancel()
 		r = r.WithContext(ctx)
@@ -39,6 +40,24 @@ func (s *Server) arrive(next http.Handler) http.Handler {
 		defer s.catch(out, r)
 		next.ServeHTTP(out, r)
 	})
+}
+
+// traced begins the span of a request. Only a proxy that is trusted may say which
+// trace it is part of: a stranger would join traces of others, and have each of
+// their own requests recorded.
+func (s *Server) traced(r *http.Request, in *inbound) context.Context {
+	if s.Observe.Tracer == nil {
+		return r.Context()
+	}
+	a := tracing.Arrival{Method: r.Method, RequestID: string(in.id)}
+	if peer, ok := hop(r.RemoteAddr); ok && s.proxies.trusts(peer) {
+		if sent := r.Header.Values("Traceparent"); len(sent) == 1 {
+			a.Parent = sent[0]
+		}
+	}
+	ctx, end := s.Observe.Tracer.Request(r.Context(), a)
+	in.traced = end
+	return ctx
 }
 
 // userAgent is bounded and valid UTF-8, as the audit log must be able to keep it.
@@ -71,6 +90,7 @@ func (s *Server) catch(out *reply, r *http.Request) {
 func (s *Server) depart(r *http.Request, in *inbound, out *reply) {
 	took := s.Now().Sub(in.at)
 	status := cmp.Or(out.status, http.StatusOK)
+	s.remember(in, status)
 	if s.Observe.Request != nil {
 		s.Observe.Request(in.route, r.Method, status, took)
 	}
@@ -87,6 +107,9 @@ func (s *Server) depart(r *http.Request, in *inbound, out *reply) {
 		attrs = append(attrs, slog.String("caller", in.caller.ID()), slog.String("org", string(in.caller.Org)))
 	}
 	s.Log.LogAttrs(r.Context(), slog.LevelInfo, "request", attrs...)
+	if in.traced != nil {
+		in.traced(tracing.Departure{Route: in.route, Status: status, Code: in.code})
+	}
 }
 
 // reply remembers what was answered.

@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,12 +15,15 @@ import (
 
 type auditList struct {
 	pageRequest
-	filter audit.Filter
-	seq    int64
+	filter     audit.Filter
+	deployment bool // of no organisation
+	seq        int64
 }
 
 // auditFilters are the parameters of an audit list besides limit and cursor.
-var auditFilters = []string{"name", "outcome", "user_id", "key_id", "session_id", "request_id", "since", "until"}
+var auditFilters = []string{
+	"name", "outcome", "reason", "user_id", "key_id", "session_id", "request_id", "actor_id", "target_id", "ip", "since", "until", "deployment",
+}
 
 func (r *auditList) read(i *input) error {
 	given := map[string]string{}
@@ -53,10 +58,13 @@ func (r *auditList) narrow(given map[string]string) error {
 		}
 	}
 	r.filter = audit.Filter{
-		Name: audit.Name(given["name"]), Outcome: audit.Outcome(given["outcome"]), User: ident.UserID(given["user_id"]),
+		Outcome: audit.Outcome(given["outcome"]), Reason: given["reason"], User: ident.UserID(given["user_id"]),
 		Key: ident.APIKeyID(given["key_id"]), Session: ident.SessionID(given["session_id"]), Request: ident.RequestID(given["request_id"]),
+		Actor: given["actor_id"], Target: given["target_id"],
 	}
-	check("name", "is not the name of an event", slices.Contains(audit.Names(), r.filter.Name))
+	names, named := eventNames(given["name"])
+	r.filter.Names = names
+	check("name", "is neither the name of an event, such as login.failed, nor a group of them, such as login.*, nor some of those with commas between", named)
 	check("outcome", "must be success, failure or denied", slices.Contains([]audit.Outcome{audit.Success, audit.Failure, audit.Denied}, r.filter.Outcome))
 	_, err := ident.ParseUserID(given["user_id"])
 	check("user_id", "is not a user identifier", err == nil)
@@ -64,7 +72,15 @@ func (r *auditList) narrow(given map[string]string) error {
 	check("key_id", "is not an API key identifier", err == nil)
 	_, err = ident.ParseSessionID(given["session_id"])
 	check("session_id", "is not a session identifier", err == nil)
-	check("request_id", "is not a request identifier", strings.HasPrefix(given["request_id"], "req_") && len(given["request_id"]) < 64)
+	_, err = ident.ParseRequestID(given["request_id"])
+	check("request_id", "is not a request identifier", err == nil)
+	for _, name := range []string{"reason", "actor_id", "target_id"} {
+		check(name, "must be up to 128 of a-z 0-9 . _ -", plain.MatchString(given[name]))
+	}
+	r.filter.IP, err = netip.ParseAddr(given["ip"])
+	check("ip", "is not an IP address", err == nil)
+	r.deployment, err = strconv.ParseBool(given["deployment"])
+	check("deployment", "must be true or false", err == nil)
 	var since, until timestamp
 	check("since", errTimestamp.Error(), since.UnmarshalText([]byte(given["since"])) == nil)
 	check("until", errTimestamp.Error(), until.UnmarshalText([]byte(given["until"])) == nil)
@@ -75,9 +91,43 @@ func (r *auditList) narrow(given map[string]string) error {
 	return nil
 }
 
+// plain is what reasons and identifiers are made of.
+var plain = regexp.MustCompile(`^[a-z0-9._-]{1,128}$`)
+
+// eventNames are the events that a list of names and groups such as login.*
+// names. It is false where a part of it names none.
+func eventNames(list string) (names []audit.Name, ok bool) {
+	for part := range strings.SplitSeq(list, ",") {
+		group, isGroup := strings.CutSuffix(part, ".*")
+		before := len(names)
+		for _, n := range audit.Names() {
+			if string(n) == part || isGroup && strings.HasPrefix(string(n), group+".") {
+				names = append(names, n)
+			}
+		}
+		if len(names) == before {
+			return nil, false
+		}
+	}
+	return names, true
+}
+
+// auditTenant is whose events are asked for: those of no organisation are for the
+// organisation that runs the deployment.
+func (s *Server) auditTenant(ctx context.Context, caller ident.Caller, deployment bool) (ident.Tenant, error) {
+	if !deployment {
+		return caller.Tenant(), nil
+	}
+	return ident.Tenant{}, s.Services.People.JudgeDeployment(ctx, caller)
+}
+
 // listAuditEvents serves GET /api/v1/audit-events and its alias /api/v1/audit.
 func (s *Server) listAuditEvents(ctx context.Context, caller ident.Caller, req auditList) (page[audit.Line], error) {
-	found, err := s.Services.Audit.Events(ctx, caller.Tenant(), req.filter, req.seq, req.ask().Limit)
+	tenant, err := s.auditTenant(ctx, caller, req.deployment)
+	if err != nil {
+		return page[audit.Line]{}, err
+	}
+	found, err := s.Services.Audit.Events(ctx, tenant, req.filter, req.seq, req.ask().Limit)
 	if err != nil {
 		return page[audit.Line]{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,9 +117,15 @@ func (s *Server) authenticate(h http.Header, r *http.Request, required ...scope.
 	if s.Observe.Credential != nil {
 		s.Observe.Credential(p.kind, result(err))
 	}
+	if why := result(err); s.Observe.Refused != nil && p.kind == kindToken && slices.Contains(refusals, why) {
+		s.Observe.Refused(why, in.at, in.origin)
+	}
 	caller.Origin = in.origin
 	return caller, err
 }
+
+// refusals are the results of a verification that say something against the token.
+var refusals = []string{"invalid", verify.ErrExpired.Reason, verify.ErrRevoked.Reason, verify.ErrNoOrg.Reason}
 
 // verifyToken turns a good access token into its caller. The token says what
 // the caller may do. That it was not revoked and that the person is still
@@ -244,6 +251,8 @@ func result(err error) string {
 		return "ok" // the credential is good
 	case f.Code == fault.Unavailable || f.Code == fault.Internal:
 		return "unavailable"
+	case f.Code == fault.RateLimited:
+		return "rate_limited" // good or not: it was not to be tried now
 	case reasonTexts[f.Reason] != "":
 		return f.Reason
 	default:

@@ -35,7 +35,7 @@ var forOtherSites = []string{authorizePath, logoutPath}
 // ownPages are for people to look at. A page of a listed origin may use the API
 // for whoever is signed in, but neither read our pages nor answer them: there it
 // is people who say what they allow.
-var ownPages = []string{authorizePath, loginPage, consentPage, logoutPath, confirmPath}
+var ownPages = []string{authorizePath, loginPage, unlockPage, consentPage, logoutPath, confirmPath}
 
 // lists reports whether a page of that origin may read our answers.
 func (o origins) lists(origin string) bool { return slices.Contains(o.listed, origin) }

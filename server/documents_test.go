@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -182,7 +183,7 @@ func TestTheManual(t *testing.T) {
 func TestDocumentsAskNoDatabase(t *testing.T) {
 	var asked atomic.Int64
 	g := startWith(t, func(env *house.Env) {
-		env.Hooks.Timer = func(string) func(error) { asked.Add(1); return func(error) {} }
+		env.Hooks.Timer = func(context.Context, string) func(error) { asked.Add(1); return func(error) {} }
 	})
 	if g.login(adminEmail, adminPassword); asked.Load() == 0 {
 		t.Fatal("the hook hears nothing")

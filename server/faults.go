@@ -136,7 +136,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	h.Set("Content-Type", "application/problem+json")
 	body, _ := json.Marshal(p) // strings and slices of them: cannot fail
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	in.code = row.code
+	in.code, in.failed = row.code, f
 	w.WriteHeader(row.status)
 	_, _ = w.Write(body) // the client may be gone
 }

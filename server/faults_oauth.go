@@ -47,7 +47,7 @@ func (s *Server) failOAuth(w http.ResponseWriter, r *http.Request, err error) {
 	h.Set("Content-Type", "application/json")
 	text, _ := json.Marshal(body) // strings: cannot fail
 	h.Set("Content-Length", strconv.Itoa(len(text)))
-	in.code = row.code
+	in.code, in.failed = row.code, f
 	w.WriteHeader(status)
 	_, _ = w.Write(text) // the client may be gone
 }

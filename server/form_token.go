@@ -12,6 +12,7 @@ const (
 	formLogin   = "login"
 	formConsent = "consent"
 	formLogout  = "logout"
+	formUnlock  = "unlock"
 )
 
 // formToken is what a form of ours carries so that no other site can send it

@@ -120,7 +120,8 @@ func TestAuditFilters(t *testing.T) {
 	}
 	for q, field := range map[string]string{
 		"name=login.everything": "name", "name=%27%20OR%201=1--": "name", "outcome=maybe": "outcome", "user_id=x": "user_id", "key_id=user_x": "key_id", "session_id=x": "session_id",
-		"request_id=x": "request_id", "since=yesterday": "since", "until=1": "until",
+		"request_id=x": "request_id", "since=yesterday": "since", "until=1": "until", "name=api_key.created,nothing.*": "name", "name=,": "name",
+		"reason=no%20reason": "reason", "actor_id=%25": "actor_id", "target_id=%27": "target_id", "ip=localhost": "ip", "deployment=maybe": "deployment",
 	} {
 		a := g.do("GET", "/api/v1/audit-events?"+q, "", bearer(admin)...)
 		if a.status != 422 || !strings.Contains(string(a.body), `{"name":"`+field+`"`) {

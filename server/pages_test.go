@@ -113,7 +113,7 @@ func TestAListedOriginAnswersNoPage(t *testing.T) {
 	if a := g.do("GET", "/api/v1/me", "", "Origin", listed); a.header.Get("Access-Control-Allow-Origin") != listed {
 		t.Fatalf("%v", a.header)
 	}
-	for _, path := range []string{"/oauth2/authorize", "/login", "/consent", "/oauth2/logout", "/oauth2/logout/confirm"} {
+	for _, path := range []string{"/oauth2/authorize", "/login", "/login/unlock", "/consent", "/oauth2/logout", "/oauth2/logout/confirm"} {
 		for _, method := range []string{"GET", "OPTIONS"} {
 			a := g.do(method, path, "", "Origin", listed, "Access-Control-Request-Method", "POST")
 			if a.header.Get("Access-Control-Allow-Origin") != "" || a.header.Get("Access-Control-Allow-Credentials") != "" {
@@ -121,7 +121,7 @@ func TestAListedOriginAnswersNoPage(t *testing.T) {
 			}
 		}
 	}
-	for _, path := range []string{"/login", "/consent", "/oauth2/logout/confirm"} {
+	for _, path := range []string{"/login", "/login/unlock", "/consent", "/oauth2/logout/confirm"} {
 		a := g.do("POST", path, "decision=allow", "Content-Type", "application/x-www-form-urlencoded", "Origin", listed, "Sec-Fetch-Site", "same-site")
 		if a.status != 403 || a.text("code") != "CROSS_ORIGIN" {
 			t.Errorf("POST %s: %d %s", path, a.status, a.body)

@@ -34,7 +34,7 @@ func (s *Server) engine() *gin.Engine {
 
 func (s *Server) routes() []route {
 	var all []route
-	for _, table := range [][]route{s.loginRoutes(), s.pageRoutes(), s.oauthRoutes(), s.apiKeyRoutes(), s.clientRoutes(), s.serviceAccountRoutes(), s.administrationRoutes(), s.publishedRoutes(), s.mountedRoutes()} {
+	for _, table := range [][]route{s.loginRoutes(), s.pageRoutes(), s.oauthRoutes(), s.apiKeyRoutes(), s.clientRoutes(), s.serviceAccountRoutes(), s.administrationRoutes(), s.webhookRoutes(), s.publishedRoutes(), s.mountedRoutes()} {
 		all = append(all, table...)
 	}
 	return all
@@ -66,6 +66,8 @@ func (s *Server) pageRoutes() []route {
 		{http.MethodPost, authorizePath, ownJudge, handlePage(s, s.startPosted)},
 		{http.MethodGet, loginPage, ownJudge, handlePage(s, s.showLogin)},
 		{http.MethodPost, loginPage, ownJudge, handlePage(s, s.signIn)},
+		{http.MethodGet, unlockPage, ownJudge, handlePage(s, s.showUnlock)},
+		{http.MethodPost, unlockPage, ownJudge, handlePage(s, s.unlock)},
 		{http.MethodGet, consentPage, ownJudge, handlePage(s, s.showConsent)},
 		{http.MethodPost, consentPage, ownJudge, handlePage(s, s.decide)},
 		{http.MethodGet, logoutPath, ownJudge, handlePage(s, s.startLogout)},
@@ -144,10 +146,26 @@ func (s *Server) administrationRoutes() []route {
 		{http.MethodPut, "/api/v1/roles/:name", require(accounts.RolesManage), handle(s, http.StatusOK, s.setRole)},
 		{http.MethodDelete, "/api/v1/roles/:name", require(accounts.RolesManage), handle(s, http.StatusNoContent, s.deleteRole)},
 		{http.MethodGet, "/api/v1/audit-events", require(accounts.AuditRead), handle(s, http.StatusOK, s.listAuditEvents)},
+		{http.MethodGet, "/api/v1/audit-events/export", require(accounts.AuditRead), s.exportAudit},
+		{http.MethodGet, "/api/v1/audit-events/explain/:request_id", require(accounts.AuditRead), handle(s, http.StatusOK, s.explain)},
 		{http.MethodGet, "/api/v1/audit", require(accounts.AuditRead), handle(s, http.StatusOK, s.listAuditEvents)},
 		{http.MethodGet, "/api/v1/signing-keys", require(accounts.SigningKeysRead), handle(s, http.StatusOK, s.listSigningKeys)},
 		{http.MethodPost, "/api/v1/signing-keys/rotate", require(accounts.SigningKeysManage), handle(s, http.StatusOK, s.rotateSigningKeys)},
 		{http.MethodPost, "/api/v1/signing-keys/:id/revoke", require(accounts.SigningKeysManage), handle(s, http.StatusNoContent, s.revokeSigningKey)},
+	}
+}
+
+func (s *Server) webhookRoutes() []route {
+	return []route{
+		{http.MethodGet, "/api/v1/webhooks", require(accounts.WebhooksRead), handle(s, http.StatusOK, s.listWebhooks)},
+		{http.MethodPost, "/api/v1/webhooks", require(accounts.WebhooksWrite), handle(s, http.StatusCreated, s.createWebhook)},
+		{http.MethodGet, "/api/v1/webhooks/:id", require(accounts.WebhooksRead), handle(s, http.StatusOK, s.getWebhook)},
+		{http.MethodPatch, "/api/v1/webhooks/:id", require(accounts.WebhooksWrite), handle(s, http.StatusOK, s.updateWebhook)},
+		{http.MethodDelete, "/api/v1/webhooks/:id", require(accounts.WebhooksWrite), handle(s, http.StatusNoContent, s.deleteWebhook)},
+		{http.MethodPost, "/api/v1/webhooks/:id/rotate-secret", require(accounts.WebhooksWrite), handle(s, http.StatusOK, s.rotateWebhookSecret)},
+		{http.MethodPost, "/api/v1/webhooks/:id/test", require(accounts.WebhooksWrite), handle(s, http.StatusAccepted, s.testWebhook)},
+		{http.MethodGet, "/api/v1/webhooks/:id/dead-letters", require(accounts.WebhooksRead), handle(s, http.StatusOK, s.listDeadLetters)},
+		{http.MethodPost, "/api/v1/webhooks/:id/replay", require(accounts.WebhooksWrite), handle(s, http.StatusAccepted, s.replayWebhook)},
 	}
 }
 

@@ -14,7 +14,10 @@ import (
 
 	"github.com/tokenhouse/tokenhouse/accounts"
 	"github.com/tokenhouse/tokenhouse/audit"
+	"github.com/tokenhouse/tokenhouse/audit/webhooks"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
+	"github.com/tokenhouse/tokenhouse/internal/secret"
+	"github.com/tokenhouse/tokenhouse/internal/tracing"
 	"github.com/tokenhouse/tokenhouse/keys/apikeys"
 	"github.com/tokenhouse/tokenhouse/keys/signing"
 	"github.com/tokenhouse/tokenhouse/oauth"
@@ -46,11 +49,18 @@ type Services struct {
 	StatusLists *tokens.StatusLists
 	OAuth       *oauth.Provider
 	ClientServices
+	AuditServices
 	Session  oauth.Client // of POST /auth/login
 	API      oauth.Client // of POST /api/v1/auth/login
-	Audit    audit.Reader
-	Recorder audit.Recorder
 	Replicas Everywhere
+}
+
+// AuditServices are the log, and whom it is sent to.
+type AuditServices struct {
+	Audit    audit.Reader
+	Exporter AuditExporter
+	Recorder audit.Recorder
+	Webhooks *webhooks.Service
 }
 
 // ClientServices are the domain of registered clients.
@@ -62,8 +72,13 @@ type ClientServices struct {
 	Consents      *oauth.Consents
 }
 
-// Unlocker forgets the failed logins at an account: accounts.Authenticator.
+// Unlocker opens what failed logins closed: accounts.Authenticator.
 type Unlocker interface {
+	// UnlockLinkValid reports whether an unlock link could be used now.
+	UnlockLinkValid(ctx context.Context, token secret.Plain) (bool, error)
+	// UseUnlockLink uses a link up and returns the new value of the browser's
+	// device cookie; fault.InsufficientPermissions where the link is no good.
+	UseUnlockLink(ctx context.Context, token secret.Plain, device string, o ident.Origin) (cookie string, err error)
 	// Unlock is fault.NotFound for a user who is no member of the caller's
 	// organisation.
 	Unlock(ctx context.Context, caller ident.Caller, user ident.UserID) error
@@ -77,6 +92,11 @@ type Observer struct {
 	// Credential is told how the verification of a credential ended: kind
 	// "access_token" or "api_key", result "ok" or the refusal's reason.
 	Credential func(kind, result string)
+	// Tracer makes a span of each request.
+	Tracer *tracing.Tracer
+	// Refused is told of each access token that was refused: why, when, and
+	// where it came from.
+	Refused func(reason string, at time.Time, from ident.Origin)
 }
 
 // Mount is a handler of another package under one of our routes: the
@@ -105,6 +125,7 @@ type Server struct {
 	origins   origins
 	proxies   proxies
 	documents documents
+	journal   journal
 }
 
 // Handler returns everything that is served in public. It fails where the

@@ -199,7 +199,7 @@ func (s *Server) failure(r *http.Request, err error) step {
 	if f.RetryAfter > 0 {
 		page.Retry = pages.Wait(f.RetryAfter)
 	}
-	in.code = row.code
+	in.code, in.failed = row.code, f
 	return step{view: page.View(), retry: f.RetryAfter}
 }
 

@@ -9,6 +9,8 @@ import (
 
 	"github.com/tokenhouse/tokenhouse/accounts"
 	"github.com/tokenhouse/tokenhouse/audit"
+	"github.com/tokenhouse/tokenhouse/audit/outputs"
+	"github.com/tokenhouse/tokenhouse/audit/webhooks"
 	"github.com/tokenhouse/tokenhouse/internal/changes"
 	"github.com/tokenhouse/tokenhouse/keys/apikeys"
 	"github.com/tokenhouse/tokenhouse/keys/masterkey"
@@ -38,12 +40,18 @@ type Backend interface {
 type Stores interface {
 	Audit() audit.Reader
 	Recorder() audit.Recorder
+	Chain() audit.ChainStore
+	AuditRetention() audit.RetentionStore
+	Outputs() outputs.Store
+	Webhooks() webhooks.Store
+	WebhookQueue() webhooks.Queue
 	Changes() changes.Log
 	Replicas() changes.Replicas
 	Sessions() tokens.Store
 	StatusPlaces() tokens.PlaceStore
 	Accounts() accounts.Store
 	Logins() accounts.LoginStore
+	LockNotices() accounts.LockNoticeQueue
 	Exchanges() oauth.Store
 	Clients() oauth.ClientStore
 	ClientAssertions() oauth.AssertionStore

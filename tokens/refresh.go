@@ -104,7 +104,7 @@ func (r *refresh) swap(ctx context.Context, f Family, v verdict) (done bool, err
 	}
 	var events []audit.Event
 	routine := r.routine.first(f.ID, r.now)
-	if routine || v.Result == Adopted {
+	if routine || r.RecordEach || v.Result == Adopted {
 		events = append(events, r.event(v, f))
 	}
 	if v.Next == f && len(events) == 0 {
@@ -144,7 +144,7 @@ func (r *refresh) locked(ctx context.Context) (v verdict, err error) {
 				return err
 			}
 		}
-		if v.Result.Served() && v.Result != Disputed && v.Result != Adopted {
+		if v.Result.Served() && v.Result != Disputed && v.Result != Adopted && !r.RecordEach {
 			return nil // routine, and contended: another request has told of it
 		}
 		return tx.Record(r.event(v, f))

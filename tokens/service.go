@@ -32,6 +32,8 @@ type Service struct {
 	StatusKey []byte
 	// Observe, where set, is told how each presented refresh token was answered.
 	Observe func(Result)
+	// RecordEach records every refresh instead of the first of each hour.
+	RecordEach bool
 
 	routine hourly
 }

@@ -1,64 +1,53 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tokenhouse/tokenhouse/audit"
-	"github.com/tokenhouse/tokenhouse/storage"
+	"github.com/tokenhouse/tokenhouse/internal/house"
 )
-
-// exportBatch is how many events are read at once.
-const exportBatch = 1000
 
 func (p *process) auditCommand() *cobra.Command {
 	export := &cobra.Command{
 		Use:   "export",
-		Short: "Write the audit log of the whole deployment, oldest first, one JSON object a line",
-		Long: `Writes the audit log to standard output as NDJSON. Each line has a seq that grows;
-give the last one to --after to go on from there.`,
+		Short: "Write the audit log, oldest first, one JSON object a line, so that it can be proved",
+		Long: `Writes the audit log to standard output as NDJSON: of the whole deployment, or of
+one organisation with --org. Every event has its place in a chain of hashes;
+between them stand signed checkpoints. The last line is signed and tells that
+the export is complete; give its "through" to --after to go on from there.
+"tokenhouse audit verify" proves what was written, without the database.`,
 		Example: `  tokenhouse audit export >audit.ndjson
-  tokenhouse audit export --after "$(tail -n 1 audit.ndjson | jq .seq)" >>audit.ndjson`,
+  tokenhouse audit export --after "$(tail -n 1 audit.ndjson | jq .through)" >>audit.ndjson
+  tokenhouse audit verify audit.ndjson --jwks https://auth.example.com/.well-known/jwks.json`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			after, _ := c.Flags().GetInt64("after")
-			return p.withDatabase(c, func(ctx context.Context, db storage.Backend) error { return p.exportAudit(ctx, db, after) })
+			return p.withHouse(c, func(ctx context.Context, h *house.House) error { return p.exportAudit(ctx, c, h) })
 		},
 	}
-	export.Flags().Int64("after", 0, "begin after the event of this seq")
-	return group("audit", "Read the audit log", export)
+	export.Flags().Int64("after", 0, `begin after this place: the "through" of an earlier export`)
+	export.Flags().String("org", "", "slug of the organisation; the whole deployment where it is left out")
+	return group("audit", "Read and prove the audit log", export, p.auditVerifyCommand())
 }
 
-func (p *process) exportAudit(ctx context.Context, db storage.Backend, after int64) error {
-	switch n, err := pending(ctx, db); {
-	case err != nil:
-		return err
-	case n > 0:
-		return fmt.Errorf("the database lacks %s; start the server once, or run tokenhouse migrate up", plural(n, "migration"))
+func (p *process) exportAudit(ctx context.Context, c *cobra.Command, h *house.House) error {
+	after, _ := c.Flags().GetInt64("after")
+	if after < 0 {
+		return fmt.Errorf("--after is a place in the log: %d is none", after)
 	}
-	out := bufio.NewWriter(p.Stdout)
-	lines := json.NewEncoder(out)
-	lines.SetEscapeHTML(false)
-	bar := p.progress("events")
-	for {
-		events, err := db.Audit().Export(ctx, after, exportBatch)
+	extent := audit.Extent{After: after}
+	if slug, _ := c.Flags().GetString("org"); slug != "" {
+		caller, err := p.caller(ctx, c, h)
 		if err != nil {
-			return errors.Join(err, out.Flush())
+			return err
 		}
-		for _, e := range events {
-			if err := lines.Encode(audit.LineOf(e)); err != nil {
-				return err
-			}
-			after = e.Seq
-		}
-		bar.add(len(events))
-		if len(events) < exportBatch {
-			bar.done()
-			return out.Flush()
-		}
+		extent.Org = &caller.Org
 	}
+	bar := p.progress("events")
+	if _, err := h.AuditSealer().Export(ctx, p.Stdout, extent, bar.add); err != nil {
+		return err
+	}
+	bar.done()
+	return nil
 }

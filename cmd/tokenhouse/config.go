@@ -87,6 +87,8 @@ func (s source) load() (config, []mistake) {
 	if dir := s.variable("CREDENTIALS_DIRECTORY"); dir != "" {
 		c.House.Sealing.Credentials = dir
 	}
+	tracing, problems := s.readTracing()
+	c.Tracing, found = tracing, append(found, problems...)
 	for _, f := range slices.Concat(c.Serve.check(), c.Log.check(), c.House.Check()) {
 		m := mistake{Where: f.Key, Problem: f.Problem, Fix: f.Fix, Warning: f.Warning}
 		if o := origin[f.Key]; o != "" {

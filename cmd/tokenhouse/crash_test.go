@@ -3,16 +3,19 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"database/sql"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -22,15 +25,23 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/pgtest"
 )
 
+// crashes is how often the server is killed on each database.
+func crashes() int {
+	if os.Getenv("TOKENHOUSE_TEST_DRILLS") == "full" {
+		return 50
+	}
+	return 10
+}
+
 const (
-	crashes      = 50
 	crashWorkers = 6
 	crashSecret  = "correct horse battery staple"
 )
 
-// FLT-CRASH-01, FLT-CRASH-02, INV-02, INV-06, SEC-OAU-35: the server is killed
-// again and again under load. Whatever it acknowledged is true afterwards, and
-// a client whose reply was lost goes on with what it has.
+// FLT-CRASH-01, FLT-CRASH-02, INV-02, INV-06, INV-07, SEC-OAU-35: the server is
+// killed again and again under load. Whatever it acknowledged is true afterwards
+// and in the audit log, whatever the audit log says was issued is there, and a
+// client whose reply was lost goes on with what it has.
 func TestAKilledServerKeepsWhatItAcknowledged(t *testing.T) {
 	binary := shipped(t)
 	for name, url := range map[string]func(*testing.T) string{
@@ -42,16 +53,16 @@ func TestAKilledServerKeepsWhatItAcknowledged(t *testing.T) {
 			v := &victim{t: t, binary: binary, database: url(t), dir: t.TempDir(), listen: vacant(t), ops: vacant(t)}
 			v.enlist()
 			acknowledged := &ledger{}
-			for round := range crashes {
+			for round := range crashes() {
 				acknowledged.add(v.round(round))
 				if t.Failed() {
 					return
 				}
 			}
 			v.auditTrail(acknowledged)
-			t.Logf("%d crashes: %d logins, %d refreshes and %d revocations acknowledged, none lost",
-				crashes, len(acknowledged.logins), acknowledged.refreshes, len(acknowledged.revoked))
-			if acknowledged.refreshes < crashes || len(acknowledged.revoked) < crashes {
+			t.Logf("%d crashes: %d logins, %d refusals, %d keys, %d refreshes and %d revocations acknowledged, none lost",
+				crashes(), len(acknowledged.logins), len(acknowledged.refusals), len(acknowledged.keys), acknowledged.refreshes, len(acknowledged.revoked))
+			if n := crashes(); acknowledged.refreshes < n || len(acknowledged.revoked) < n/2 || len(acknowledged.refusals) < n {
 				t.Error("too little was acknowledged to prove anything")
 			}
 		})
@@ -75,6 +86,9 @@ type ledger struct {
 	revoked   []signedIn
 	live      []signedIn // with the newest tokens that were acknowledged
 	refreshes int
+	refusals  []string // requests that were answered 401
+	keys      []string // the identifiers of API keys that were made
+	usable    []string // the keys themselves, of this round
 
 	acknowledged chan struct{} // one for each reply of this round
 	killed       chan struct{}
@@ -102,6 +116,8 @@ func (l *ledger) add(o *ledger) {
 	l.logins = append(l.logins, o.logins...)
 	l.revoked = append(l.revoked, o.revoked...)
 	l.refreshes += o.refreshes
+	l.refusals = append(l.refusals, o.refusals...)
+	l.keys = append(l.keys, o.keys...)
 }
 
 func (v *victim) start() {
@@ -179,6 +195,9 @@ func (v *victim) round(n int) *ledger {
 		v.expect(s, "GET", "/api/v1/me", http.StatusUnauthorized, "the access token of a revoked session")
 		v.expectRefresh(s, http.StatusUnauthorized, "the refresh token of a revoked session")
 	}
+	for _, key := range l.usable {
+		v.expect(signedIn{Access: key, from: "127.0.0.1"}, "GET", "/api/v1/me", http.StatusOK, "an acknowledged API key")
+	}
 	for _, s := range l.live {
 		v.expect(s, "GET", "/api/v1/me", http.StatusOK, "an acknowledged access token")
 		v.expectRefresh(s, http.StatusOK, "an acknowledged refresh token")
@@ -200,6 +219,9 @@ func (v *victim) work(l *ledger, w int, from string) {
 		}
 		s.session = sessionOf(s.Access)
 		l.note(func() { l.logins = append(l.logins, s) })
+		if !v.make(l, s) || !v.fail(l) {
+			return
+		}
 		for range 1 + rand.IntN(12) {
 			before := s.Refresh
 			status, err := v.call(from, "POST", "/api/v1/auth/refresh", "", map[string]string{"refresh_token": before}, &s)
@@ -228,6 +250,47 @@ func (v *victim) work(l *ledger, w int, from string) {
 		}
 		l.note(func() { l.revoked = append(l.revoked, s) })
 	}
+}
+
+// make makes an API key. It reports false where the server is gone.
+func (v *victim) make(l *ledger, s signedIn) bool {
+	var made struct {
+		ID  string `json:"id"`
+		Key string `json:"api_key"`
+	}
+	status, err := v.call(s.from, "POST", "/api/v1/api-keys", s.Access, map[string]any{"name": "k", "permissions": []string{"agents:read"}}, &made)
+	if err != nil {
+		return false
+	}
+	if status != http.StatusCreated || made.ID == "" {
+		v.t.Errorf("a new key: %d", status)
+		return false
+	}
+	l.note(func() { l.keys = append(l.keys, made.ID); l.usable = append(l.usable, made.Key) })
+	return true
+}
+
+// fail logs in as somebody who does not exist, each time from elsewhere.
+func (v *victim) fail(l *ledger) bool {
+	from := fmt.Sprintf("172.16.%d.%d", rand.IntN(256), rand.IntN(256))
+	in, err := json.Marshal(map[string]string{"email": fmt.Sprintf("nobody-%d@crash.localhost", rand.Int()), "password": crashSecret})
+	if err != nil {
+		v.t.Error(err)
+		return false
+	}
+	status, header, _, err := v.send(from, "POST", "/api/v1/auth/login", http.Header{"Content-Type": {"application/json"}}, bytes.NewReader(in))
+	if err != nil {
+		return false
+	}
+	switch status {
+	case http.StatusUnauthorized:
+		l.note(func() { l.refusals = append(l.refusals, header.Get("X-Request-Id")) })
+	case http.StatusTooManyRequests: // the same address twice
+	default:
+		v.t.Errorf("a wrong login: %d", status)
+		return false
+	}
+	return true
 }
 
 func (l *ledger) keep(s signedIn) {
@@ -262,31 +325,35 @@ func (v *victim) call(from, method, path, token string, body, reply any) (int, e
 		}
 		in = bytes.NewReader(b)
 	}
-	req, err := http.NewRequest(method, "http://"+v.listen+path, in)
-	if err != nil {
-		return 0, err
-	}
-	req.Header.Set("User-Agent", "crash-test")
-	req.Header.Set("X-Forwarded-For", from)
+	header := http.Header{}
 	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
+		header.Set("Content-Type", "application/json")
 	}
 	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
+		header.Set("Authorization", "Bearer "+token)
 	}
+	status, _, b, err := v.send(from, method, path, header, in)
+	if err == nil && reply != nil && status < 300 {
+		err = json.Unmarshal(b, reply)
+	}
+	return status, err
+}
+
+func (v *victim) send(from, method, path string, header http.Header, in io.Reader) (int, http.Header, []byte, error) {
+	req, err := http.NewRequest(method, "http://"+v.listen+path, in)
+	if err != nil {
+		return 0, nil, nil, err
+	}
+	req.Header = header
+	req.Header.Set("User-Agent", "crash-test")
+	req.Header.Set("X-Forwarded-For", from)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return 0, err
+		return 0, nil, nil, err
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return 0, err
-	}
-	if reply != nil && resp.StatusCode == http.StatusOK {
-		return resp.StatusCode, json.Unmarshal(b, reply)
-	}
-	return resp.StatusCode, nil
+	return resp.StatusCode, resp.Header, b, err
 }
 
 // sessionOf reads the sid of an access token.
@@ -301,7 +368,8 @@ func sessionOf(token string) string {
 	return c.Session
 }
 
-// auditTrail finds the event of every acknowledged login and revocation.
+// auditTrail finds the event of everything that was acknowledged, and compares
+// what the log says was issued with what there is.
 func (v *victim) auditTrail(l *ledger) {
 	export := exec.Command(v.binary, "audit", "export", "--database-url", v.database, "--data-dir", v.dir)
 	export.Dir = v.dir
@@ -310,31 +378,86 @@ func (v *victim) auditTrail(l *ledger) {
 	if errors.As(err, &exit) {
 		v.t.Fatalf("audit export: %v\n%s", err, exit.Stderr)
 	}
-	found := map[string]bool{}
+	trail := map[string]map[string]bool{} // what, by the name of the event
 	lines := bufio.NewScanner(bytes.NewReader(out))
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		var e struct {
 			Event   string `json:"event"`
 			Session string `json:"session_id"`
+			Request string `json:"request_id"`
+			Targets []struct {
+				ID string `json:"id"`
+			} `json:"targets"`
 		}
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
 			v.t.Fatal(err)
 		}
-		found[e.Event+" "+e.Session] = true
+		what := e.Session
+		switch {
+		case e.Event == "login.failed":
+			what = e.Request
+		case e.Event == "api_key.created" && len(e.Targets) > 0:
+			what = e.Targets[0].ID
+		}
+		if trail[e.Event] == nil {
+			trail[e.Event] = map[string]bool{}
+		}
+		trail[e.Event][what] = true
 	}
-	missing := func(event string, ss []signedIn) (out []string) {
+	sessions := func(ss []signedIn) (out []string) {
 		for _, s := range ss {
-			if !found[event+" "+s.session] {
-				out = append(out, s.session)
-			}
+			out = append(out, s.session)
 		}
 		return out
 	}
-	if m := missing("login.succeeded", l.logins); len(m) > 0 {
-		v.t.Errorf("%d of %d acknowledged logins are not in the audit log: %s", len(m), len(l.logins), strings.Join(m[:min(3, len(m))], " "))
+	v.within("acknowledged logins", sessions(l.logins), trail["login.succeeded"])
+	v.within("acknowledged revocations", sessions(l.revoked), trail["session.revoked"])
+	v.within("acknowledged refusals", l.refusals, trail["login.failed"])
+	v.within("acknowledged keys", l.keys, trail["api_key.created"])
+	for event, table := range map[string]string{"login.succeeded": "sessions", "api_key.created": "api_keys"} {
+		there := v.identifiers(table)
+		v.within("rows of "+table, slices.Collect(maps.Keys(there)), trail[event]) // INV-06
+		v.within("events "+event, slices.Collect(maps.Keys(trail[event])), there)  // INV-07
 	}
-	if m := missing("session.revoked", l.revoked); len(m) > 0 {
-		v.t.Errorf("%d of %d acknowledged revocations are not in the audit log: %s", len(m), len(l.revoked), strings.Join(m[:min(3, len(m))], " "))
+}
+
+// within fails the test where some of what is not in the set.
+func (v *victim) within(what string, some []string, set map[string]bool) {
+	v.t.Helper()
+	missing := slices.DeleteFunc(slices.Clone(some), func(s string) bool { return set[s] })
+	if len(missing) > 0 || len(some) == 0 {
+		v.t.Errorf("%d of %d %s have no counterpart: %s", len(missing), len(some), what, strings.Join(missing[:min(3, len(missing))], " "))
 	}
+}
+
+// identifiers are those of all rows of a table.
+func (v *victim) identifiers(table string) map[string]bool {
+	v.t.Helper()
+	driver, dsn := "pgx", v.database
+	if file, ok := strings.CutPrefix(v.database, "sqlite://"); ok {
+		driver, dsn = "sqlite", "file:"+file
+	}
+	db, err := sql.Open(driver, dsn)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	defer db.Close()
+	rows, err := db.Query("SELECT id FROM " + table)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	defer rows.Close()
+	out := map[string]bool{}
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			v.t.Fatal(err)
+		}
+		out[id] = true
+	}
+	if err := rows.Err(); err != nil {
+		v.t.Fatal(err)
+	}
+	return out
 }

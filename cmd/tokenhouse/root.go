@@ -53,7 +53,7 @@ file. "tokenhouse config check" explains every mistake at once.`,
 	root.AddCommand(
 		p.serveCommand(), p.configCommand(), p.migrateCommand(),
 		p.orgCommand(), p.userCommand(), p.roleCommand(), p.serviceAccountCommand(),
-		p.apiKeyCommand(), p.clientCommand(), p.signingKeyCommand(), p.masterKeyCommand(), p.sessionCommand(), p.auditCommand(),
+		p.apiKeyCommand(), p.clientCommand(), p.signingKeyCommand(), p.masterKeyCommand(), p.sessionCommand(), p.auditCommand(), p.explainCommand(), p.webhookCommand(),
 		p.quickstartCommand(), p.healthcheckCommand(), p.versionCommand(),
 	)
 	forEach(root, func(c *cobra.Command) { c.Args = refuseStray(c.Args) })

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -51,8 +53,14 @@ func (p *process) serve(ctx context.Context, conf config) error {
 	go func() { failed <- public.serve() }()
 	go func() { failed <- ops.serve() }()
 
+	tracer, endTraces, err := p.tracer(ctx, conf.Tracing, log)
+	if err != nil {
+		return err
+	}
+	defer endTraces()
 	env := p.env(log)
-	env.Patient, env.Serving = true, true
+	env.Patient, env.Serving, env.Tracer = true, true, tracer
+	env.Process = p.told()
 	h, err := house.Open(ctx, conf.House, env)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -71,7 +79,7 @@ func (p *process) serve(ctx context.Context, conf config) error {
 	public.become(h.Handler)
 	ops.become(h.Ops)
 	fmt.Fprint(p.Stdout, greeting(conf, h.Backend(), first))
-	log.Info("ready", "issuer", conf.House.Issuer, "listen", public.addr(), "ops_listen", ops.addr(), "database", h.Backend(), "version", version)
+	log.Info("ready", "issuer", conf.House.Issuer, "listen", public.addr(), "ops_listen", ops.addr(), "database", h.Backend(), "traces", cmp.Or(conf.Tracing.Host(), "off"), "version", version)
 
 	select {
 	case <-ctx.Done():
@@ -83,6 +91,12 @@ func (p *process) serve(ctx context.Context, conf config) error {
 	err = errors.Join(err, h.Close(), ops.server.Close())
 	log.Info("stopped")
 	return err
+}
+
+// told is what receivers of the audit log are told of this process.
+func (p *process) told() house.Process {
+	host, _ := os.Hostname() // empty: they are told none
+	return house.Process{Host: host, PID: os.Getpid(), Stdout: p.Stdout}
 }
 
 // drain tells the world to go elsewhere and finishes what is in flight.

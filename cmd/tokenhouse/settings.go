@@ -3,20 +3,23 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/tokenhouse/tokenhouse/internal/house"
 	"github.com/tokenhouse/tokenhouse/internal/secret"
+	"github.com/tokenhouse/tokenhouse/internal/tracing"
 )
 
 // config is everything that the process reads: the house, and what only the
 // process itself needs.
 type config struct {
-	House house.Config
-	Serve serveConfig
-	Log   logConfig
+	House   house.Config
+	Serve   serveConfig
+	Log     logConfig
+	Tracing tracing.Config // of OpenTelemetry's own variables
 }
 
 // serveConfig is how the process meets the network and its end.
@@ -59,7 +62,7 @@ func (s setting) env() string  { return envPrefix + strings.ToUpper(s.key) }
 
 // settings is every setting there is.
 func settings() []setting {
-	return []setting{
+	return slices.Concat([]setting{
 		text("issuer", "public URL; https unless it is this machine", func(c *config) *string { return &c.House.Issuer }),
 		text("listen", "host:port of the public listener", func(c *config) *string { return &c.Serve.Listen }),
 		text("ops_listen", "host:port of /metrics, /healthz and /readyz", func(c *config) *string { return &c.Serve.OpsListen }),
@@ -104,13 +107,19 @@ func settings() []setting {
 		count("client_registration_limit", "most openly registered clients", func(c *config) *int { return &c.House.Clients.Limit }),
 		count("client_registration_hourly", "most clients that one network may openly register in an hour", func(c *config) *int { return &c.House.Clients.Hourly }),
 		span("login_failure_delay", "when a failed login is answered", func(c *config) *time.Duration { return &c.House.Accounts.LoginFailureDelay }),
+		text("audit_routine", "what is recorded of ordinary refreshes, API keys and tokens of clients: hourly, the first in an hour, or each", func(c *config) *string { return &c.House.Audit.Routine }),
+		span("audit_keep_routine", "how long the audit log keeps ordinary use; 0: for ever", func(c *config) *time.Duration { return &c.House.Audit.Keep.Routine }),
+		span("audit_keep_security", "how long it keeps logins, refusals and sessions; 0: for ever", func(c *config) *time.Duration { return &c.House.Audit.Keep.Security }),
+		span("audit_keep_administration", "how long it keeps what people changed; 0: for ever", func(c *config) *time.Duration { return &c.House.Audit.Keep.Administration }),
+		text("audit_on_failure", "what becomes of that which cannot be recorded: block refuses it, degrade does it and writes the event to the log of the process", func(c *config) *string { return &c.House.Audit.OnFailure }),
+		list("audit_outputs", "where the audit log is sent: stdout:, file:///path, syslog+udp://host, syslog+tcp://host, syslog+tls://host, each with ?format=json, cef or ocsf", func(c *config) *[]string { return &c.House.Audit.Outputs }).defaultsTo("none"),
 		yes("demo", "serve the demonstration resource server", func(c *config) *bool { return &c.House.HTTP.Demo }),
 		yes("pprof", "serve profiles on the operations listener", func(c *config) *bool { return &c.House.HTTP.Pprof }),
 		text("log_level", "debug, info, warn or error", func(c *config) *string { return &c.Log.Level }),
 		text("log_format", "auto, text or json; auto is text on a terminal", func(c *config) *string { return &c.Log.Format }),
 		span("shutdown_delay", "how long to go on answering while /readyz says no, so that load balancers notice", func(c *config) *time.Duration { return &c.Serve.ShutdownDelay }),
 		span("shutdown_timeout", "how long requests in flight may take to finish", func(c *config) *time.Duration { return &c.Serve.ShutdownTimeout }),
-	}
+	}, mailSettings())
 }
 
 func (s setting) defaultsTo(words string) setting { s.shown = words; return s }

@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"github.com/tokenhouse/tokenhouse/internal/browsertest"
+	"github.com/tokenhouse/tokenhouse/internal/house"
 	"github.com/tokenhouse/tokenhouse/internal/housetest"
+	"github.com/tokenhouse/tokenhouse/internal/smtptest"
 )
 
 // looks are how people see pages: on a phone and on a laptop, by day and by night.
@@ -17,10 +19,23 @@ var looks = map[string]browsertest.Look{
 	"1280-dark": {Width: 1280, Height: 800, Dark: true, NoScript: true},
 }
 
+// unlockLink locks somebody out and returns the link that they are mailed.
+func unlockLink(t *testing.T, h *housetest.Harness, post *smtptest.Sink, name string) string {
+	t.Helper()
+	p := h.Person(h.Admin.Org, name, "viewer")
+	for range 5 {
+		h.Client().From("198.51.100.1").TryLogin(p.Email, "not the password of anyone")
+	}
+	return post.Next(t, len(post.Mails())+1).Link()
+}
+
 // Every page lets everybody in: axe-core finds nothing in it. Nothing is wider
 // than the window, and nothing is loaded from elsewhere (SEC-WEB-12).
 func TestEveryPageIsForEverybody(t *testing.T) {
-	h := housetest.Start(t, housetest.Options{})
+	post := smtptest.Start(t, smtptest.Options{})
+	h := housetest.Start(t, housetest.Options{Config: func(c *house.Config) {
+		c.Mail.Server, c.Mail.CAFile, c.Mail.From = post.Address, post.CAFile, "tokens@example.com"
+	}})
 	s := build(t, h, map[string]any{"client_uri": "https://notes.example", "policy_uri": "https://notes.example/privacy", "tos_uri": "https://notes.example/terms"})
 	link, _, err := h.House().People.IssueSetupLink(context.Background(), h.Operator(""), h.Admin.ID)
 	if err != nil {
@@ -49,6 +64,10 @@ func TestEveryPageIsForEverybody(t *testing.T) {
 			seen("setup", "Set up tokenhouse")
 			w.Go(h.Config.Issuer + "/oauth2/authorize?client_id=nobody")
 			seen("error", "Error")
+			w.Go(unlockLink(t, h, post, "locked-"+name))
+			seen("unlock", "Sign in here again?")
+			w.Click("button[type=submit]")
+			seen("unlocked", "You can sign in again")
 			w.Go(s.asks("prompt", "consent", "login_hint", h.Admin.Email, "scope", "openid profile email offline_access agents:read incidents:read", "response_mode", "form_post"))
 			seen("login", "Sign in")
 			w.Fill("input#password", "a wrong password")

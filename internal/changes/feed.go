@@ -100,6 +100,9 @@ func (f *Feed) Fresh() bool {
 	return now.Sub(time.UnixMicro(f.heard.Load())) <= orDefault(f.MaxSilence, DefaultMaxSilence) && f.Roll.counts(now)
 }
 
+// Silence is how long ago the log was last heard.
+func (f *Feed) Silence() time.Duration { return f.Now().Sub(time.UnixMicro(f.heard.Load())) }
+
 // Run follows the log until ctx ends.
 func (f *Feed) Run(ctx context.Context) {
 	for ctx.Err() == nil {

@@ -72,6 +72,18 @@ func (h *House) signingKeys() []metrics.SigningKey {
 	return out
 }
 
+// moment is what the metrics show of the passing of time, from memory.
+func (h *House) moment() metrics.Moment {
+	m := metrics.Moment{
+		FeedSilence: h.Feed.Silence(), SinceCleanup: h.env.Now().Sub(time.UnixMicro(h.state.cleaned.Load())),
+		SigningKeyLifetime: h.conf.Tokens.SigningKeyLife,
+	}
+	if h.parts.hasher != nil {
+		m.HashSlots = h.parts.hasher.Capacity()
+	}
+	return m
+}
+
 // explicit makes a chosen 0 tell from one that was left out: services take a
 // default for zero and none for less.
 func explicit(d time.Duration) time.Duration {

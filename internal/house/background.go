@@ -27,9 +27,20 @@ func (h *House) Run(ctx context.Context) {
 	var all sync.WaitGroup
 	all.Go(func() { h.Feed.Run(ctx) })
 	all.Go(func() { h.every(ctx, flushEvery, "the use of API keys could not be stored", h.APIKeys.Flush) })
+	all.Go(func() {
+		h.every(ctx, sealEvery, "events could not be given their places in the audit log", h.SealAudit)
+	})
 	all.Go(func() { h.deliverLogouts(ctx) })
+	all.Go(func() { h.followWebhooks(ctx) })
+	all.Go(func() { h.sendAudit(ctx) })
+	all.Go(func() { h.every(ctx, backlogEvery, "what waits for webhooks could not be counted", h.countBacklog) })
+	all.Go(func() { h.deliverMails(ctx) })
+	all.Go(func() { h.every(ctx, lockedEvery, "what waits to be sealed could not be looked up", h.countUnsealed) })
 	all.Go(func() { h.every(ctx, lockedEvery, "locked logins could not be counted", h.countLocked) })
 	all.Go(func() { h.every(ctx, flushEvery, "the use of clients could not be stored", h.parts.clientUsage.Flush) })
+	all.Go(func() {
+		h.every(ctx, flushEvery, "refused access tokens could not be recorded", h.parts.refusals.Flush)
+	})
 	all.Go(func() { h.every(ctx, cleanupEvery, "expired rows could not be removed", h.cleanup) })
 	all.Go(func() {
 		h.every(ctx, dueEvery, "keys that expire or are due for rotation could not be marked", h.markDue)
@@ -43,7 +54,7 @@ func (h *House) Run(ctx context.Context) {
 
 // Tend does everything once that Run does again and again.
 func (h *House) Tend(ctx context.Context) error {
-	return errors.Join(h.Feed.Poll(ctx), h.TellLogouts(ctx), h.APIKeys.Flush(ctx), h.parts.clientUsage.Flush(ctx), h.countLocked(ctx), h.cleanup(ctx), h.markDue(ctx), h.Ring.Tend(ctx))
+	return errors.Join(h.Feed.Poll(ctx), h.SealAudit(ctx), h.TellLogouts(ctx), h.DeliverWebhooks(ctx), h.SendAudit(ctx), h.countBacklog(ctx), h.SendMails(ctx), h.APIKeys.Flush(ctx), h.parts.clientUsage.Flush(ctx), h.parts.refusals.Flush(ctx), h.countUnsealed(ctx), h.countLocked(ctx), h.cleanup(ctx), h.markDue(ctx), h.Ring.Tend(ctx))
 }
 
 // every does work at once and then at each interval. What fails is logged and
@@ -63,8 +74,8 @@ func (h *House) every(ctx context.Context, interval time.Duration, failure strin
 	}
 }
 
-// cleanup removes what stopped mattering, in small batches. The metric tells
-// for how long that has not worked.
+// cleanup removes what stopped mattering, in small batches. A metric tells how
+// long ago that last worked.
 func (h *House) cleanup(ctx context.Context) error {
 	_, err := h.Sessions.Cleanup(ctx)
 	if err == nil {
@@ -82,10 +93,19 @@ func (h *House) cleanup(ctx context.Context) error {
 		err = h.forgetCodes(ctx)
 	}
 	if err == nil {
+		err = h.forgetMails(ctx)
+	}
+	if err == nil {
 		_, err = h.Clients.Cleanup(ctx)
 	}
 	if err == nil {
 		err = h.Ring.Prune(ctx)
+	}
+	if err == nil {
+		err = h.forgetDeadLetters(ctx)
+	}
+	if err == nil {
+		err = h.pruneAudit(ctx)
 	}
 	if err == nil {
 		err = h.APIKeys.Prune(ctx)
@@ -95,9 +115,6 @@ func (h *House) cleanup(ctx context.Context) error {
 	}
 	if err == nil {
 		h.state.cleaned.Store(now.UnixMicro())
-	}
-	if at := h.state.cleaned.Load(); at != 0 {
-		h.Metrics.CleanupLag(now.Sub(time.UnixMicro(at)))
 	}
 	return err
 }

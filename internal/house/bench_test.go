@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/tokenhouse/tokenhouse/internal/secret"
+	"github.com/tokenhouse/tokenhouse/internal/tracing"
 )
 
 // The benchmarks send requests through everything but the network: middleware,
@@ -41,13 +43,16 @@ type visitor struct {
 	reply discard
 }
 
-func visit(b *testing.B) *visitor {
+func visit(b *testing.B) *visitor { return visitTraced(b, nil) }
+
+// visitTraced is visit of a house that traces.
+func visitTraced(b *testing.B, tracer *tracing.Tracer) *visitor {
 	c := Defaults()
 	c.DataDir = b.TempDir()
 	c.Database.URL = "sqlite://" + filepath.Join(c.DataDir, "house.db")
 	c.Tokens.RefreshCooldown = 0 // each refresh rotates
 	c.Admin = Admin{Email: "admin@example.com", Password: secret.Of("four words nobody guesses")}
-	h, err := Open(b.Context(), c, Env{Now: time.Now, Random: rand.Reader, Logger: slog.New(slog.NewJSONHandler(io.Discard, nil))})
+	h, err := Open(b.Context(), c, Env{Now: time.Now, Random: rand.Reader, Tracer: tracer, Logger: slog.New(slog.NewJSONHandler(io.Discard, nil))})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -125,6 +130,35 @@ func BenchmarkVerifyAccessToken(b *testing.B) {
 	defer cpuOf(b)()
 	for b.Loop() {
 		v.send("GET", "/api/v1/auth/verify", h, "")
+	}
+}
+
+// BenchmarkTraces is BenchmarkVerifyAccessToken without traces, with every
+// request traced, and with one in ten. What the process does to send the spans
+// is part of it; the collector, which answers at once, too.
+func BenchmarkTraces(b *testing.B) {
+	sink := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	defer sink.Close()
+	for _, share := range []string{"off", "1", "0.1"} {
+		b.Run(share, func(b *testing.B) {
+			var conf tracing.Config
+			if share != "off" {
+				conf.Endpoint = sink.URL
+				b.Setenv("OTEL_TRACES_SAMPLER", "traceidratio")
+				b.Setenv("OTEL_TRACES_SAMPLER_ARG", share)
+			}
+			tracer, err := tracing.Open(b.Context(), conf, tracing.Options{Now: time.Now, Logger: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() { _ = tracer.Close(context.Background()) })
+			v := visitTraced(b, tracer)
+			h := http.Header{"User-Agent": {"bench"}, "Authorization": {"Bearer " + v.session().Access}}
+			defer cpuOf(b)()
+			for b.Loop() {
+				v.send("GET", "/api/v1/auth/verify", h, "")
+			}
+		})
 	}
 }
 

@@ -46,6 +46,8 @@ func (c Config) Check() []Finding {
 	c.checkAPIKeys(&f)
 	c.Accounts.check(&f)
 	c.Clients.check(&f)
+	c.Mail.check(&f)
+	c.Audit.check(&f)
 	c.checkHTTP(&f)
 	c.checkAdmin(&f)
 	return f

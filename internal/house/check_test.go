@@ -87,6 +87,12 @@ func TestEachMistakeIsFoundUnderItsKey(t *testing.T) {
 		"client_registration_ttl":    {func(c *Config) { c.Clients.TTL = time.Minute }},
 		"client_registration_limit":  {func(c *Config) { c.Clients.Limit = 0 }},
 		"client_registration_hourly": {func(c *Config) { c.Clients.Hourly = 0 }},
+		"audit_routine":              {func(c *Config) { c.Audit.Routine = "daily" }},
+		"audit_on_failure":           {func(c *Config) { c.Audit.OnFailure = "" }},
+		"audit_outputs":              {func(c *Config) { c.Audit.Outputs = []string{"siem:514"} }, func(c *Config) { c.Audit.Outputs = []string{"stdout:", "stdout:?format=cef"} }},
+		"audit_keep_routine":         {func(c *Config) { c.Audit.Keep.Routine = time.Hour }},
+		"audit_keep_security":        {func(c *Config) { c.Audit.Keep.Security = -time.Hour }},
+		"audit_keep_administration":  {func(c *Config) { c.Audit.Keep.Administration = 101 * 365 * 24 * time.Hour }},
 		"login_failure_delay":        {func(c *Config) { c.Accounts.LoginFailureDelay = time.Minute }},
 		"cors_origins": {
 			func(c *Config) { c.HTTP.CORSOrigins = []string{"*"} },

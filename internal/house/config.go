@@ -28,6 +28,8 @@ type Config struct {
 	APIKeys  APIKeys
 	Accounts Accounts
 	Clients  ClientRegistration
+	Mail     Mail
+	Audit    Audit
 	HTTP     HTTP
 	Admin    Admin
 }
@@ -141,6 +143,8 @@ func Defaults() Config {
 			LoginFailureDelay: 250 * time.Millisecond,
 		},
 		Clients: defaultClientRegistration(),
+		Mail:    defaultMail(),
+		Audit:   defaultAudit(),
 		Admin:   Admin{Email: "admin@localhost"},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tokenhouse/tokenhouse/audit"
@@ -17,13 +18,13 @@ const retryDatabase = time.Second
 
 // OpenDatabase opens the database alone and leaves its schema as it is.
 func OpenDatabase(ctx context.Context, conf Config, env Env) (storage.Backend, error) {
-	return openDatabase(ctx, conf, env, func([]audit.Event, []changes.Change) {}, env.Hooks)
+	return openDatabase(ctx, conf, env, gormstore.Options{OnCommit: func([]audit.Event, []changes.Change) {}, Hooks: env.Hooks})
 }
 
-func openDatabase(ctx context.Context, conf Config, env Env, committed func([]audit.Event, []changes.Change), hooks gormstore.Hooks) (storage.Backend, error) {
-	db, err := storage.Open(ctx, conf.DatabaseURL(), gormstore.Options{
-		OnCommit: committed, Random: env.Random, MaxConns: int32(conf.Database.MaxConns), Hooks: hooks, //nolint:gosec // 2 to 1000, see Check
-	})
+func openDatabase(ctx context.Context, conf Config, env Env, opts gormstore.Options) (storage.Backend, error) {
+	opts.Whole = env.Serving
+	opts.Random, opts.MaxConns = env.Random, int32(conf.Database.MaxConns) //nolint:gosec // 2 to 1000, see Check
+	db, err := storage.Open(ctx, conf.DatabaseURL(), opts)
 	if err != nil {
 		return nil, err
 	}
@@ -55,9 +56,16 @@ func (h *House) timed() gormstore.Hooks {
 	if hooks.Timer != nil {
 		return hooks
 	}
-	hooks.Timer = func(operation string) func(error) {
-		began := h.env.Now()
-		return func(err error) { h.Metrics.StorageOperation(operation, err, h.env.Now().Sub(began)) }
+	system := "sqlite" // by the names of OpenTelemetry
+	if !strings.HasPrefix(h.conf.DatabaseURL(), "sqlite:") {
+		system = "postgresql"
+	}
+	hooks.Timer = func(ctx context.Context, operation string) func(error) {
+		began, traced := h.env.Now(), h.env.Tracer.Database(ctx, system, operation)
+		return func(err error) {
+			h.Metrics.StorageOperation(operation, err, h.env.Now().Sub(began))
+			traced(err)
+		}
 	}
 	return hooks
 }

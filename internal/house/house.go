@@ -11,9 +11,11 @@ import (
 
 	"github.com/tokenhouse/tokenhouse/accounts"
 	"github.com/tokenhouse/tokenhouse/audit"
+	"github.com/tokenhouse/tokenhouse/audit/outputs"
 	"github.com/tokenhouse/tokenhouse/internal/changes"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/internal/scope"
+	"github.com/tokenhouse/tokenhouse/internal/tracing"
 	"github.com/tokenhouse/tokenhouse/keys/apikeys"
 	"github.com/tokenhouse/tokenhouse/keys/masterkey"
 	"github.com/tokenhouse/tokenhouse/keys/sealing"
@@ -30,8 +32,9 @@ import (
 type Env struct {
 	Now    func() time.Time
 	Random io.Reader
-	Logger *slog.Logger // slog.Default where nil
-	Build  Build        // for the metrics
+	Logger *slog.Logger    // slog.Default where nil
+	Build  Build           // for the metrics
+	Tracer *tracing.Tracer // of requests; off where nil
 	// Patient waits for a database that does not answer yet, until the context
 	// ends, instead of failing at once.
 	Patient bool
@@ -40,6 +43,8 @@ type Env struct {
 	Serving bool
 	// Hooks watch or disturb the database; tests use them.
 	Hooks gormstore.Hooks
+	// Process is told to the receivers of the audit log.
+	Process Process
 }
 
 // Build is what runs.
@@ -85,7 +90,11 @@ type parts struct {
 	statusLists *tokens.StatusLists
 	places      *tokens.PlaceBlocks // of access tokens in status lists
 	clientUsage *oauth.ClientUsage
+	lockMail    *accounts.LockMail // tells people of locks; nil where no mail is sent
+	refusals    *tokens.Refusals   // of access tokens
 	backchannel *oauth.Backchannel // tells clients that sessions of theirs ended
+	webhooks    hooks
+	outputs     []*outputs.Output // of the audit log
 }
 
 // Open builds the house from the ground up. The database is migrated, and what
@@ -94,8 +103,10 @@ func Open(ctx context.Context, conf Config, env Env) (*House, error) {
 	if env.Logger == nil {
 		env.Logger = slog.Default()
 	}
+	env.Logger = slog.New(server.LogHandler(env.Logger.Handler()))
 	h := &House{conf: conf, env: env}
-	h.state.ended = make(chan struct{}, 1)
+	h.state.ended, h.state.locked = make(chan struct{}, 1), make(chan struct{}, 1)
+	h.state.cleaned.Store(env.Now().UnixMicro()) // the metric counts from the start where no cleanup ever works
 	for _, build := range []func(context.Context) error{
 		h.openCatalogue, // what permissions there are
 		h.openDatabase,  // and brings its schema up
@@ -107,6 +118,9 @@ func Open(ctx context.Context, conf Config, env Env) (*House, error) {
 		h.buildAPIKeys,
 		h.buildClients,
 		h.buildLogouts,
+		h.buildMail,
+		h.buildWebhooks,
+		h.buildOutputs,
 		h.follow,      // the log of changes, once everyone who listens is there
 		h.buildServer, // HTTP on top of everything
 	} {
@@ -133,9 +147,10 @@ func (h *House) openCatalogue(context.Context) (err error) {
 func (h *House) openDatabase(ctx context.Context) (err error) {
 	h.Metrics = metrics.New(metrics.Config{
 		Version: h.env.Build.Version, Revision: h.env.Build.Revision, Routes: routes(), SigningKeys: h.signingKeys, StatusLists: h.statusCount,
+		Moment: h.moment,
 	})
 	h.Feed = &changes.Feed{Now: h.env.Now, Logger: h.env.Logger, Observe: h.Metrics.Propagated}
-	h.DB, err = openDatabase(ctx, h.conf, h.env, h.committed, h.timed())
+	h.DB, err = openDatabase(ctx, h.conf, h.env, gormstore.Options{OnCommit: h.committed, Hooks: h.timed(), Unrecorded: h.unrecorded()})
 	if err != nil {
 		return err
 	}
@@ -152,6 +167,7 @@ func (h *House) committed(events []audit.Event, cs []changes.Change) {
 	h.Metrics.Observe(events)
 	h.Feed.Publish(cs...)
 	h.sessionsEnded(cs)
+	h.loginsLocked(events)
 }
 
 // keyMargin is how much longer than its tokens a retired key is published: other
@@ -171,7 +187,7 @@ func (h *House) openSecrets(ctx context.Context) error {
 	h.Ring = &signing.Ring{
 		Store: h.DB.SigningKeys(), Keeper: h.parts.master, Now: h.env.Now, Random: h.env.Random, Logger: h.env.Logger,
 		Algorithms: h.conf.Tokens.signingAlgorithms(), Retain: MaxAccessTTL + keyMargin,
-		Announce: keyNotice, Lifetime: h.conf.Tokens.SigningKeyLife,
+		Announce: keyNotice, Lifetime: h.conf.Tokens.SigningKeyLife, Trace: h.env.Tracer.Step,
 	}
 	return h.Ring.Load(ctx)
 }
@@ -181,7 +197,7 @@ const directorySize = 20_000
 
 func (h *House) buildAccounts(context.Context) error {
 	h.Directory = accounts.NewDirectory(h.DB.Accounts(), h.parts.catalogue, directorySize, h.Feed.Fresh)
-	h.parts.hasher = &accounts.Hasher{Random: h.env.Random, Now: h.env.Now, Inflight: h.Metrics.Hashing, Waited: h.Metrics.HashWaited}
+	h.parts.hasher = &accounts.Hasher{Random: h.env.Random, Now: h.env.Now, Inflight: h.Metrics.Hashing, Waited: h.Metrics.HashWaited, Refused: h.Metrics.HashRefused, Trace: h.env.Tracer.Step}
 	delay := h.conf.Accounts.LoginFailureDelay
 	h.Logins = &accounts.Authenticator{
 		Store: h.DB.Logins(), Users: h.DB.Accounts(), Hasher: h.parts.hasher, Secrets: h.parts.secrets,
@@ -216,8 +232,9 @@ func (h *House) buildTokens(context.Context) error {
 		BrowserMACs:  purpose{h.parts.secrets, sealing.BrowserSession},
 		Policy:       tokens.Policy{Grace: explicit(t.RefreshGrace), Cooldown: explicit(t.RefreshCooldown), Idle: t.RefreshIdle, Absolute: t.RefreshAbsolute, BrowserIdle: t.BrowserIdle, BrowserAbsolute: t.BrowserAbsolute},
 		MaxAccessTTL: MaxAccessTTL, Revocations: h.parts.revocations, Fresh: h.Feed.Fresh, Places: h.parts.places, StatusKey: h.statusKey(),
-		Observe: func(r tokens.Result) { h.Metrics.Refreshed(string(r)) },
+		Observe: func(r tokens.Result) { h.Metrics.Refreshed(string(r)) }, RecordEach: h.conf.Audit.Routine == RoutineEach,
 	}
+	h.parts.refusals = &tokens.Refusals{Recorder: h.DB.Recorder(), Now: h.env.Now}
 	h.parts.revoked = &tokens.RevocationFeed{
 		Signer: h.Ring, Issuer: h.conf.Issuer, Entries: h.parts.revocations.Entries, Now: h.env.Now, Fresh: h.Feed.Fresh,
 	}
@@ -231,6 +248,7 @@ func (h *House) buildAPIKeys(context.Context) error {
 			Prefix: h.conf.APIKeys.Prefix, MaxLifetime: h.conf.APIKeys.MaxLifetime, UsageRetention: h.conf.APIKeys.UsageRetention,
 			LimitFailure: apikeys.LimitFailure(h.conf.APIKeys.LimitFailure),
 			Leaked:       apikeys.LeakResponse(h.conf.APIKeys.Leaked), RefuseImported: !h.conf.APIKeys.Imported,
+			RecordEach: h.conf.Audit.Routine == RoutineEach,
 		},
 		Fresh: h.Feed.Fresh, Now: h.env.Now, Random: h.env.Random, Observe: h.Metrics.APIKeyVerified,
 		ObserveLeak: h.Metrics.APIKeyLeaked,
@@ -244,7 +262,7 @@ func (h *House) buildClients(context.Context) error {
 		Algorithms: h.conf.Tokens.signingAlgorithms(), Development: h.conf.Development(), Sectors: sectors{h.outbound()},
 		Fresh: h.Feed.Fresh, Now: h.env.Now, Random: h.env.Random,
 	}
-	h.parts.clientUsage = &oauth.ClientUsage{Recorder: h.DB.Recorder(), Now: h.env.Now}
+	h.parts.clientUsage = &oauth.ClientUsage{Recorder: h.DB.Recorder(), Now: h.env.Now, RecordEach: h.conf.Audit.Routine == RoutineEach}
 	return nil
 }
 
@@ -279,7 +297,7 @@ func (h *House) Config() Config { return h.conf }
 func (h *House) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	return errors.Join(h.parts.places.Close(ctx), h.APIKeys.Close(ctx), h.parts.clientUsage.Flush(ctx), h.Feed.Leave(ctx), h.DB.Close())
+	return errors.Join(h.parts.places.Close(ctx), h.APIKeys.Close(ctx), h.parts.clientUsage.Flush(ctx), h.parts.refusals.Close(ctx), h.Feed.Leave(ctx), h.DB.Close())
 }
 
 // closeTimeout bounds the last writes.

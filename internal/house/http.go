@@ -27,6 +27,7 @@ type state struct {
 	serving atomic.Bool   // Run follows the log of changes
 	cleaned atomic.Int64  // unix microseconds of the last complete cleanup
 	ended   chan struct{} // holds one while a session ended that nobody was told of yet
+	locked  chan struct{} // holds one while a login was locked that nobody was told of yet
 }
 
 // readyTimeout bounds the question whether the database answers.
@@ -59,7 +60,8 @@ func (h *House) buildServer(context.Context) error {
 				Consents: &oauth.Consents{Store: h.DB.Authorizations(), Clients: h.Clients, Sessions: h.Sessions, Now: h.env.Now},
 			},
 			Session: oauth.SessionClient(h.conf.Tokens.SessionTTL), API: oauth.APIClient(h.conf.Tokens.AccessTTL),
-			Audit: h.DB.Audit(), Recorder: h.DB.Recorder(), Replicas: h.Feed,
+			AuditServices: server.AuditServices{Audit: h.DB.Audit(), Exporter: h.AuditSealer(), Recorder: h.DB.Recorder(), Webhooks: h.Webhooks()},
+			Replicas:      h.Feed,
 		},
 		Pages: server.PageServices{
 			Authorizer: h.authorizer(proofs), Logouts: h.logouts(), Client: oauth.BrowserClient(h.conf.Tokens.AccessTTL),
@@ -68,7 +70,7 @@ func (h *House) buildServer(context.Context) error {
 		Tokens:  h.verifier(),
 		Cursors: purpose{h.parts.secrets, sealing.CursorKey},
 		Mounts:  h.mounts(),
-		Observe: server.Observer{Request: h.Metrics.Request, Credential: h.Metrics.Verified},
+		Observe: server.Observer{Tracer: h.env.Tracer, Request: h.Metrics.Request, Credential: h.Metrics.Verified, Refused: h.parts.refusals.Count},
 		Log:     h.env.Logger, Now: h.env.Now, Random: h.env.Random,
 	}
 	public, err := s.Handler()

@@ -106,6 +106,18 @@ var operations = []operation{
 		s := h.Login(p)
 		return remove("/api/v1/service-accounts/"+serviceAccount(h.Client().As(s.Access), "bot", "viewer"), s.Access)
 	}, http.StatusNoContent},
+	{"change a webhook's secret", func(h *housetest.Harness, p housetest.Person) func(*housetest.Client) housetest.Reply {
+		s := h.Login(p)
+		return post("/api/v1/webhooks/"+webhook(h.Client().As(s.Access))+"/rotate-secret", s.Access, map[string]string{"grace": "1h"})
+	}, http.StatusOK},
+	{"change a webhook", func(h *housetest.Harness, p housetest.Person) func(*housetest.Client) housetest.Reply {
+		s := h.Login(p)
+		return patch("/api/v1/webhooks/"+webhook(h.Client().As(s.Access)), s.Access, map[string]string{"description": "changed"})
+	}, http.StatusOK},
+	{"delete a webhook", func(h *housetest.Harness, p housetest.Person) func(*housetest.Client) housetest.Reply {
+		s := h.Login(p)
+		return remove("/api/v1/webhooks/"+webhook(h.Client().As(s.Access)), s.Access)
+	}, http.StatusNoContent},
 	{"publish the next signing keys", func(h *housetest.Harness, _ housetest.Person) func(*housetest.Client) housetest.Reply {
 		return post("/api/v1/signing-keys/rotate", h.Login(h.Admin).Access, map[string]string{"algorithm": "ES256"})
 	}, http.StatusOK},
@@ -175,6 +187,16 @@ var operations = []operation{
 	{"rename the organisation", func(h *housetest.Harness, p housetest.Person) func(*housetest.Client) housetest.Reply {
 		return patch("/api/v1/organizations/"+string(p.Org), h.Login(p).Access, map[string]string{"name": "Renamed"})
 	}, http.StatusOK},
+	{"make a webhook", func(h *housetest.Harness, p housetest.Person) func(*housetest.Client) housetest.Reply {
+		return post("/api/v1/webhooks", h.Login(p).Access, map[string]any{"url": "http://127.0.0.1:9/", "events": []string{"setup.completed"}})
+	}, http.StatusCreated}, // and last, as the background follows it from then on
+}
+
+// webhook makes one that is sent nothing, and returns its id.
+func webhook(c *housetest.Client) string {
+	id := c.Post("/api/v1/webhooks", map[string]any{"url": "http://127.0.0.1:9/", "events": []string{"setup.completed"}}).Expect(http.StatusCreated).Text("id")
+	c.Patch("/api/v1/webhooks/"+id, map[string]string{"status": "disabled"}).Expect(http.StatusOK)
+	return id
 }
 
 // worker is a client that acts for itself.
@@ -210,7 +232,7 @@ func bearer(c *housetest.Client, access string) *housetest.Client {
 func TestEveryFailingWriteLeavesNothingBehind(t *testing.T) {
 	plan := &writes{Plan: &faulty.Plan{}}
 	options := housetest.Options{
-		Still:  true,
+		Still:  true, // the background writes of its own accord
 		Env:    func(_ int, env *house.Env) { env.Hooks.Before = plan.Before },
 		Config: func(c *house.Config) { c.Tokens.RefreshCooldown, c.Clients.Mode = 0, "open" },
 	}

@@ -42,11 +42,10 @@ type Options struct {
 	// Env changes what the replica of that number gets from outside: its hooks
 	// or its clock.
 	Env func(replica int, env *house.Env)
+	// Still does nothing in the background: what is not asked for does not happen.
+	Still bool
 	// HTTP changes the limits of the public listener.
 	HTTP func(*http.Server)
-	// Still leaves out the work in the background: nothing but requests reads or
-	// writes. House.Tend does it where a test wants it.
-	Still bool
 }
 
 // Epoch is what a harness's clock shows at first.
@@ -201,11 +200,9 @@ func (h *Harness) open(n int, l net.Listener) {
 	go func() {
 		defer close(r.ended)
 		close(running)
-		if h.opts.Still {
-			<-ctx.Done()
-			return
+		if !h.opts.Still {
+			built.Run(ctx)
 		}
-		built.Run(ctx)
 	}()
 	<-running
 	go func() { _ = r.public.Serve(l) }()

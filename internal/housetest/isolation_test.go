@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -41,13 +42,15 @@ func settle(h *housetest.Harness, slug string) estate {
 		"name": slug + "-client", "grants": []string{"client_credentials"}, "scopes": []string{"agents:read"},
 	}).Expect(http.StatusCreated)
 	bot := serviceAccount(c, slug+"-bot", "engineer")
+	hook := c.Post("/api/v1/webhooks", map[string]any{"url": "https://hooks.example/" + slug}).Expect(http.StatusCreated)
+	c.Patch("/api/v1/webhooks/"+hook.Text("id"), map[string]string{"status": "disabled"}).Expect(http.StatusOK) // it would be told of everything
 	var sessions []string
 	for _, s := range c.Get("/api/v1/sessions").Expect(http.StatusOK).List("data") {
 		sessions = append(sessions, s.(map[string]any)["id"].(string))
 	}
 	e.kid = activeKey(h.House(), "ES256")
-	e.ids = append([]string{string(org), string(e.owner.ID), string(member.ID), keyID, agent, incident, client.Text("client_id"), bot}, sessions...)
-	e.secrets = append([]string{e.owner.Email, member.Email, "Organisation " + slug, slug + "-client", slug + "-bot", client.Text("client_secret"), key, e.session.Access, e.session.Refresh}, e.ids...)
+	e.ids = append([]string{string(org), string(e.owner.ID), string(member.ID), keyID, agent, incident, client.Text("client_id"), bot, hook.Text("id")}, sessions...)
+	e.secrets = append([]string{e.owner.Email, member.Email, "Organisation " + slug, slug + "-client", slug + "-bot", client.Text("client_secret"), hook.Text("secret"), "hooks.example/" + slug, key, e.session.Access, e.session.Refresh}, e.ids...)
 	return e
 }
 
@@ -62,8 +65,12 @@ func (e estate) view(c *housetest.Client) string {
 	} {
 		out = append(out, string(c.As(e.session.Access).Get(path).Expect(http.StatusOK).Body))
 	}
-	return strings.Join(out, "\n")
+	// How many events wait for its webhook grows with its log.
+	hooks := string(c.As(e.session.Access).Get("/api/v1/webhooks").Expect(http.StatusOK).Body)
+	return strings.Join(append(out, waiting.ReplaceAllString(hooks, "")), "\n")
 }
+
+var waiting = regexp.MustCompile(`"waiting":\d+`)
 
 // bodies are plausible requests for every route that takes one: they would
 // change something if the route let them.
@@ -76,6 +83,9 @@ func bodies(victim estate) map[string]map[string]any {
 		"POST /api/v1/clients":                        {"name": "intruder", "grants": []string{"client_credentials"}, "scopes": []string{"agents:read"}},
 		"POST /api/v1/service-accounts":               {"name": "intruder", "role": "viewer"},
 		"PATCH /api/v1/service-accounts/{id}":         {"status": "disabled"},
+		"POST /api/v1/webhooks":                       {"url": "http://127.0.0.1:9/intruder"},
+		"PATCH /api/v1/webhooks/{id}":                 {"url": "http://127.0.0.1:9/intruder"},
+		"POST /api/v1/webhooks/{id}/replay":           {"since": "2020-01-01T00:00:00Z"},
 		"PATCH /api/v1/clients/{id}":                  {"name": "renamed by an intruder", "status": "disabled"},
 		"POST /api/v1/clients/{id}/rotate-secret":     {"grace": "0s"},
 		"POST /api/v1/users":                          {"email": "intruder@example.org", "name": "Intruder", "role": "viewer", "password": "a long enough sentence for one"},

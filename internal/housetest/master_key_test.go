@@ -17,13 +17,16 @@ import (
 // SEC-OBS-15: two replicas get another master key without a moment's pause: they
 // are restarted one after the other with both, everything is sealed anew while
 // they run, and the next ones start with the new key alone. Sessions, API keys,
-// clients and signing keys are what they were.
+// clients, webhooks and signing keys are what they were.
 func TestTheMasterKeyChangesWhileReplicasRun(t *testing.T) {
 	housetest.Both(t, housetest.Options{Replicas: 2}, func(t *testing.T, h *housetest.Harness) {
 		s := h.Login(h.Admin)
 		admin := h.Client().As(s.Access)
 		_, key := admin.CreateKey("kept", "agents:read")
 		robot := enrol(admin, []string{"agents:read"}, map[string]any{"auth_method": "client_secret_jwt"})
+		told := takes(t)
+		hook := admin.Post("/api/v1/webhooks", map[string]any{"url": told.url, "events": []string{"setup.completed"}}).Expect(http.StatusCreated)
+		told.knows(hook.Text("secret"))
 		holds := func(replica int) {
 			t.Helper()
 			h.At(replica).As(s.Access).Get("/api/v1/me").Expect(http.StatusOK)
@@ -68,6 +71,13 @@ func TestTheMasterKeyChangesWhileReplicasRun(t *testing.T) {
 		holds(fifth)
 		h.At(fifth).Refresh(s.Refresh).Expect(http.StatusOK)
 		assertBySecret(t, h, fifth, robot)
+		h.At(fifth).As(s.Access).Post("/api/v1/webhooks/"+hook.Text("id")+"/test", nil).Expect(http.StatusAccepted)
+		eventually(t, "a webhook is signed for by its secret", func() bool {
+			if err := h.Replicas[fifth].House.Tend(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			return len(told.took(t)) == 1
+		})
 		conf := h.Config
 		conf.Sealing = old
 		if opened, err := house.Open(t.Context(), conf, house.Env{Now: h.Clock.Now, Random: zeroes{}}); !errors.Is(err, sealing.ErrWrongMasterKey) {

@@ -23,6 +23,7 @@ type witness struct {
 	keyID   string
 	key     string
 	bot     string // a service account
+	hook    string // a webhook
 	given   string // the id of a key that it was given
 	seen    int64  // the newest event so far
 }
@@ -204,6 +205,19 @@ var decisions = []happening{
 		return stranger(t, w).Delete("/api/v1/service-accounts/" + w.bot)
 	}, []string{"tenant.cross_org_denied denied"}},
 	{"it gone", byBot("DELETE", nil), []string{"service_account.deleted success"}},
+	{"a webhook", func(t *testing.T, w *witness) housetest.Reply {
+		r := w.admin(t).Post("/api/v1/webhooks", map[string]any{"url": "http://127.0.0.1:9/", "events": []string{"setup.*"}}).Expect(http.StatusCreated)
+		w.hook = r.Text("id")
+		return r
+	}, []string{"webhook.created success"}},
+	{"events for it", byHook("PATCH", "", map[string]any{"events": []string{"org.created"}}), []string{"webhook.updated success"}},
+	{"a secret for it", byHook("POST", "/rotate-secret", nil), []string{"webhook.secret_rotated success"}},
+	{"a replay for it", byHook("POST", "/replay", nil), []string{"webhook.replayed success"}},
+	{"a test of it", byHook("POST", "/test", nil), []string{"webhook.tested success"}},
+	{"another organisation's webhook", func(t *testing.T, w *witness) housetest.Reply {
+		return stranger(t, w).Delete("/api/v1/webhooks/" + w.hook)
+	}, []string{"tenant.cross_org_denied denied"}},
+	{"its deletion", byHook("DELETE", "", nil), []string{"webhook.deleted success"}},
 	{"the next signing key", byAdmin("POST", "/api/v1/signing-keys/rotate", map[string]string{"algorithm": "RS256"}), []string{"signing_key.created success"}},
 	{"its use at once", byAdmin("POST", "/api/v1/signing-keys/rotate", map[string]any{"algorithm": "RS256", "immediately": true}), []string{"signing_key.rotated success"}},
 	{"its revocation", func(t *testing.T, w *witness) housetest.Reply {
@@ -216,6 +230,13 @@ var decisions = []happening{
 func byBot(method string, body any) func(*testing.T, *witness) housetest.Reply {
 	return func(t *testing.T, w *witness) housetest.Reply {
 		return w.admin(t).Do(method, "/api/v1/service-accounts/"+w.bot, body)
+	}
+}
+
+// byHook asks about the webhook.
+func byHook(method, path string, body any) func(*testing.T, *witness) housetest.Reply {
+	return func(t *testing.T, w *witness) housetest.Reply {
+		return w.admin(t).Do(method, "/api/v1/webhooks/"+w.hook+path, body)
 	}
 }
 

@@ -68,14 +68,18 @@ func (tr *trap) Before(statement string) error {
 
 // SEC-OBS-01, SEC-OAU-66, SEC-KEY-13, K23: what was secret is nowhere afterwards
 // but with whom it was given to: not in the log at debug level, any table or
-// file of the database, the metrics, an error, a list or the audit log, though
+// file of the database, the metrics, the traces, an error, a list or the audit log, though
 // requests failed, the database failed and the server panicked.
 // AK-18, AK-20.
 func TestSecretsLeaveNoTrace(t *testing.T) {
 	var snare *trap
+	var spans *traces
 	options := housetest.Options{
 		Config: func(c *house.Config) { c.Tokens.RefreshCooldown = 0 },
-		Env:    func(_ int, env *house.Env) { snare = &trap{}; env.Hooks.Before = snare.Before },
+		Env: func(_ int, env *house.Env) {
+			snare, spans = &trap{}, collect(t)
+			env.Hooks.Before, env.Tracer = snare.Before, spans.tracer
+		},
 	}
 	housetest.Both(t, options, func(t *testing.T, h *housetest.Harness) {
 		c := canaries{}
@@ -99,6 +103,10 @@ func TestSecretsLeaveNoTrace(t *testing.T) {
 			t.Error("the log shows neither the panic nor the requests")
 		}
 		c.check(t, "the log", h.Logs())
+		if n := len(spans.all(t)); n < 500 {
+			t.Errorf("only %d spans were traced", n)
+		}
+		c.check(t, "the traces", spans.text(t))
 		t.Logf("%d canaries", len(c))
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tokenhouse/tokenhouse/audit"
+	"github.com/tokenhouse/tokenhouse/internal/ident"
 )
 
 // flushBatch bounds how many counters one transaction stores.
@@ -57,7 +58,7 @@ func (s *Service) store(ctx context.Context, ids []useID, tallies map[useID]*tal
 		}
 		record := slices.Clone(events)
 		for i, id := range ids {
-			if first[i] {
+			if first[i] && !s.RecordEach {
 				record = append(record, tallies[id].event())
 			}
 		}
@@ -70,9 +71,12 @@ func (s *Service) store(ctx context.Context, ids []useID, tallies map[useID]*tal
 	})
 }
 
-func (t *tally) event() audit.Event {
+func (t *tally) event() audit.Event { return used(t.key, t.firstAt, t.first) }
+
+// used tells that the key was used.
+func used(k *Key, at time.Time, o ident.Origin) audit.Event {
 	return audit.Event{
-		Time: t.firstAt, Name: audit.APIKeyUsed, Outcome: audit.Success, Actor: actorOf(t.key),
-		Targets: []audit.Target{targetOf(t.key)}, Origin: t.first, Key: t.key.ID, Org: t.key.Org,
+		Time: at, Name: audit.APIKeyUsed, Outcome: audit.Success, Actor: actorOf(k),
+		Targets: []audit.Target{targetOf(k)}, Origin: o, Key: k.ID, Org: k.Org,
 	}
 }

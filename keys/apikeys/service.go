@@ -60,6 +60,7 @@ type Settings struct {
 	Throttle       Throttle
 	Leaked         LeakResponse // RevokeLeaked where empty
 	RefuseImported bool         // refuse the credentials that another system made
+	RecordEach     bool         // record every use, before it is answered, instead of the first of each hour
 }
 
 // Service is everything that is done with API keys. Set the fields, subscribe

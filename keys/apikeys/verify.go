@@ -138,6 +138,11 @@ func (s *Service) answer(ctx context.Context, v verdict, a *attempt, o ident.Ori
 			v.result = resultLimited
 		}
 	}
+	if s.RecordEach && v.result == resultOK {
+		if failed := s.record(ctx, used(k, a.now, o)); failed != nil {
+			err = failed
+		}
+	}
 	if errors.Is(err, fault.Unavailable) {
 		s.observe(resultUnavailable)
 		return caller, err

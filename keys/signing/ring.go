@@ -48,6 +48,9 @@ type Ring struct {
 	// beforehand and is kept to be served again must be signed anew. It must be
 	// quick.
 	Changed func()
+	// Trace, where set, is told when a signature begins, by "token.sign"; what it
+	// returns is called at the end.
+	Trace func(ctx context.Context, step string) func(error)
 
 	loading sync.Mutex // held by whoever reads the store; never by a signer
 	view    atomic.Pointer[view]
@@ -190,12 +193,18 @@ func (r *Ring) Sign(ctx context.Context, payload []byte, typ string) (string, er
 }
 
 // SignWith is Sign with the active key of an algorithm of the ring.
-func (r *Ring) SignWith(_ context.Context, alg string, payload []byte, typ string) (string, error) {
+func (r *Ring) SignWith(ctx context.Context, alg string, payload []byte, typ string) (string, error) {
 	v := r.view.Load()
 	if v == nil || v.active[alg] == nil {
 		return "", fmt.Errorf("no active signing key for %s", alg)
 	}
-	return v.active[alg].sign(payload, typ)
+	if r.Trace == nil {
+		return v.active[alg].sign(payload, typ)
+	}
+	signed := r.Trace(ctx, "token.sign")
+	token, err := v.active[alg].sign(payload, typ)
+	signed(err)
+	return token, err
 }
 
 // JWKS returns the public keys that verifiers may trust. It is empty only

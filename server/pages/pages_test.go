@@ -30,6 +30,8 @@ func everyPage() map[string]View {
 		"failure":   Failure{Status: 400, Code: evil, Text: evil, Request: evil, Retry: evil}.View(),
 		"form post": FormPost{Action: "https://app.example/cb?x=" + url.QueryEscape(evil), Host: evil, Fields: []Field{{Name: "state", Value: evil}}}.View(),
 		"message":   message(200, evil, evil),
+		"unlock":    Unlock{Form: f, Link: evil}.View(),
+		"unlocked":  Unlocked{For: evil}.View(),
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"strings"
+	"time"
 
 	"gorm.io/gorm"
 
@@ -58,20 +60,26 @@ func (t *tx) Record(e audit.Event) error {
 	return nil
 }
 
-// flush writes what the transaction recorded and announced.
-func (t *tx) flush() error {
-	if len(t.events) > 0 {
-		rows := make([]eventRow, len(t.events))
-		for i, e := range t.events {
-			rows[i] = eventRowOf(e)
-		}
-		if err := t.g.Omit("Seq").CreateInBatches(&rows, 500).Error; err != nil {
-			return fmt.Errorf("record events: %w", err)
-		}
-		for i := range rows {
-			t.events[i].Seq = rows[i].Seq
-		}
+// writeEvents writes what the transaction recorded.
+func (t *tx) writeEvents() error {
+	if len(t.events) == 0 {
+		return nil
 	}
+	rows := make([]eventRow, len(t.events))
+	for i, e := range t.events {
+		rows[i] = eventRowOf(e)
+	}
+	if err := t.g.Omit("Seq").CreateInBatches(&rows, 500).Error; err != nil {
+		return fmt.Errorf("record events: %w", err)
+	}
+	for i := range rows {
+		t.events[i].Seq = rows[i].Seq
+	}
+	return nil
+}
+
+// flush writes what the transaction announced, and what follows from that.
+func (t *tx) flush() error {
 	if err := t.queueLogouts(); err != nil {
 		return err
 	}
@@ -153,13 +161,28 @@ func (a auditReader) RecordAll(ctx context.Context, events ...audit.Event) error
 }
 
 func (a auditReader) Events(ctx context.Context, t ident.Tenant, f audit.Filter, before int64, limit int) ([]audit.Event, error) {
-	q := a.db.read.WithContext(ctx).Where("org_id = ?", string(t.Org()))
+	q := a.db.read.WithContext(ctx)
+	if f.Request != "" {
+		q = near(q, f.Request).Where("(org_id || '') = ?", string(t.Org())) // not by its index, but by when it was
+	} else {
+		q = q.Where("org_id = ?", string(t.Org()))
+	}
 	if before > 0 {
 		q = q.Where("seq < ?", before)
+	}
+	if len(f.Names) > 0 {
+		q = q.Where("name IN ?", f.Names)
+	}
+	if f.Target != "" {
+		q = q.Where(`targets LIKE ? ESCAPE '\'`, `%"id":"`+literal.Replace(f.Target)+`"%`)
+	}
+	if f.IP.IsValid() {
+		q = q.Where("ip = ?", f.IP.String())
 	}
 	for column, v := range map[string]string{
 		"name": string(f.Name), "outcome": string(f.Outcome), "user_id": string(f.User),
 		"key_id": string(f.Key), "session_id": string(f.Session), "request_id": string(f.Request),
+		"reason": f.Reason, "actor_id": f.Actor,
 	} {
 		if v != "" {
 			q = q.Where(column+" = ?", v)
@@ -173,6 +196,30 @@ func (a auditReader) Events(ctx context.Context, t ident.Tenant, f audit.Filter,
 	}
 	return readEvents(q.Order("seq DESC").Limit(limit))
 }
+
+func (a auditReader) Requested(ctx context.Context, r ident.RequestID) ([]audit.Event, error) {
+	return readEvents(near(a.db.read.WithContext(ctx), r).Where("request_id = ?", string(r)).Order("seq"))
+}
+
+// What a request made happen is recorded with the time of the request, but for
+// what is counted by minutes; locks and the like end what it began.
+const (
+	beforeRequest = time.Minute
+	afterRequest  = time.Hour
+)
+
+// near narrows to the time around the request, by the index on the identifiers
+// of events, which begin with their times.
+func near(q *gorm.DB, r ident.RequestID) *gorm.DB {
+	at, ok := r.Time()
+	if !ok {
+		return q.Where("1 = 0")
+	}
+	return q.Where("id >= ? AND id < ?", string(ident.FirstEventID(at.Add(-beforeRequest))), string(ident.FirstEventID(at.Add(afterRequest))))
+}
+
+// literal keeps what LIKE takes for a pattern.
+var literal = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 
 func (a auditReader) Export(ctx context.Context, after int64, limit int) ([]audit.Event, error) {
 	return readEvents(a.db.read.WithContext(ctx).Where("seq > ?", after).Order("seq").Limit(limit))

@@ -26,8 +26,15 @@ type Options struct {
 	Random io.Reader
 	// MaxConns bounds the PostgreSQL pool; 16 where zero.
 	MaxConns int32
+	// Whole has a SQLite file of up to 32 MB read whole before it is used, and
+	// refused where it is damaged. A server asks for it; a command need not wait.
+	Whole bool
 	// Hooks watch or disturb the database.
 	Hooks Hooks
+	// Unrecorded, where set, is given the events that could not be written: what
+	// they tell of is then done without them, and it is called afterwards. Where it
+	// is nil nothing is done that cannot be recorded.
+	Unrecorded func(ctx context.Context, events []audit.Event, why error)
 }
 
 // DB is a SQL backend.
@@ -36,6 +43,7 @@ type DB struct {
 	begin  func(context.Context, func(*gorm.DB) error) error
 	wait   func(context.Context) error
 	close  func() error
+	there  func() error // whether the database is what was opened; nil where that is certain
 	target migrationTarget
 	opts   Options
 }
@@ -52,25 +60,16 @@ type tx struct {
 // inTx runs fn in a transaction, together with the events and changes it makes.
 // fn may run again after a deadlock, so it must set what it returns anew.
 func (db *DB) inTx(ctx context.Context, fn func(*tx) error) error {
-	var done tx
-	made := 0 // events of a transaction that wanted to commit
-	ended := db.opts.Hooks.begun()
-	err := db.begin(ctx, func(g *gorm.DB) error {
-		t := tx{g: g, opts: &db.opts}
-		made = 0
-		if err := fn(&t); err != nil {
-			return err
+	done, lost, err := db.attempt(ctx, fn, true)
+	if lost != nil && db.opts.Unrecorded != nil {
+		done, _, err = db.attempt(ctx, fn, false)
+		if err == nil && len(done.events) > 0 {
+			db.opts.Hooks.failed(len(done.events))
+			db.opts.Unrecorded(ctx, done.events, lost)
 		}
-		made = len(t.events)
-		if err := t.flush(); err != nil {
-			return err
-		}
-		done = t
-		return db.opts.Hooks.commit()
-	})
-	ended(err)
+	}
 	if err != nil {
-		db.opts.Hooks.failed(made)
+		db.opts.Hooks.failed(len(done.events))
 		return unavailable(err)
 	}
 	if len(done.events)+len(done.changes) > 0 {
@@ -79,8 +78,39 @@ func (db *DB) inTx(ctx context.Context, fn func(*tx) error) error {
 	return nil
 }
 
+// attempt runs fn in a transaction once. With an error, done has only the events
+// of a transaction that wanted to commit; lost is the error where writing them
+// was what failed.
+func (db *DB) attempt(ctx context.Context, fn func(*tx) error, record bool) (done tx, lost, err error) {
+	ended := db.opts.Hooks.begun(ctx)
+	err = db.begin(ctx, func(g *gorm.DB) error {
+		t := tx{g: g, opts: &db.opts}
+		done, lost = tx{}, nil
+		if err := fn(&t); err != nil {
+			return err
+		}
+		done = t
+		if record {
+			if lost = t.writeEvents(); lost != nil {
+				return lost
+			}
+		}
+		if err := t.flush(); err != nil {
+			return err
+		}
+		return db.opts.Hooks.commit()
+	})
+	ended(err)
+	return done, lost, err
+}
+
 // Ping answers nil when the database answers.
 func (db *DB) Ping(ctx context.Context) error {
+	if db.there != nil {
+		if err := db.there(); err != nil {
+			return err
+		}
+	}
 	return db.read.WithContext(ctx).Exec("SELECT 1").Error
 }
 

@@ -1,15 +1,20 @@
 package gormstore
 
-import "gorm.io/gorm"
+import (
+	"context"
+	"errors"
+
+	"gorm.io/gorm"
+)
 
 // Hooks let the outside watch or disturb a database. Every hook may be nil.
 type Hooks struct {
 	// Before is asked before each statement, and before each commit as
 	// "commit"; its error stands for the statement's. storage/faulty uses it.
 	Before func(statement string) error
-	// Timer is called when an operation ("transaction" or "read") begins; what it
-	// returns is called with the result at the end.
-	Timer func(operation string) func(error)
+	// Timer is called when an operation ("transaction" or "read") begins, with the
+	// context of whoever asks; what it returns is called with the result at the end.
+	Timer func(ctx context.Context, operation string) func(error)
 	// Unwritten is told how many audit events were lost together with the
 	// transaction that made them.
 	Unwritten func(events int)
@@ -41,10 +46,14 @@ func (h Hooks) install(g *gorm.DB, reads bool) error {
 	if h.Timer == nil || !reads {
 		return nil
 	}
-	start := func(g *gorm.DB) { g.Statement.Settings.Store(doneKey, h.Timer("read")) }
+	start := func(g *gorm.DB) { g.Statement.Settings.Store(doneKey, h.Timer(g.Statement.Context, "read")) }
 	end := func(g *gorm.DB) {
 		if done, ok := g.Statement.Settings.LoadAndDelete(doneKey); ok {
-			done.(func(error))(g.Error)
+			err := g.Error
+			if errors.Is(err, gorm.ErrRecordNotFound) {
+				err = nil // an answer like any other
+			}
+			done.(func(error))(err)
 		}
 	}
 	for _, err := range []error{
@@ -74,9 +83,9 @@ func (h Hooks) failed(events int) {
 }
 
 // begun starts the timer of a transaction.
-func (h Hooks) begun() func(error) {
+func (h Hooks) begun(ctx context.Context) func(error) {
 	if h.Timer == nil {
 		return func(error) {}
 	}
-	return h.Timer("transaction")
+	return h.Timer(ctx, "transaction")
 }

@@ -28,6 +28,9 @@ func OpenPostgres(ctx context.Context, url string, opts Options) (*DB, error) {
 	if err != nil {
 		return nil, errors.New("the database URL is not a valid PostgreSQL URL") // err would show the password
 	}
+	if cfg.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol { // it puts values into the text of statements (SEC-INJ-04)
+		return nil, errors.New("the database URL asks for the simple protocol of PostgreSQL, which we do not speak; behind a pooler of connections use default_query_exec_mode=exec")
+	}
 	cfg.MaxConns = opts.MaxConns
 	if cfg.MaxConns == 0 {
 		cfg.MaxConns = 16

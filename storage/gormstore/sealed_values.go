@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/tokenhouse/tokenhouse/audit/webhooks"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/keys/masterkey"
 	"github.com/tokenhouse/tokenhouse/keys/sealing"
@@ -16,7 +17,8 @@ import (
 const sealedTables = `
 	SELECT 'client_secrets' AS tab, client_id AS id, 0 AS n, digest, sealed FROM client_secrets WHERE length(sealed) > 0
 	UNION ALL SELECT 'sealed_secrets', purpose, id, NULL, sealed FROM sealed_secrets WHERE purpose <> '` + string(sealing.WrappedMasterKey) + `'
-	UNION ALL SELECT 'signing_keys', id, 0, NULL, sealed FROM signing_keys`
+	UNION ALL SELECT 'signing_keys', id, 0, NULL, sealed FROM signing_keys
+	UNION ALL SELECT 'webhook_secrets', webhook_id, n, NULL, sealed FROM webhook_secrets`
 
 // sealedHeader is the length of sealing.HeaderOf.
 const sealedHeader = 5
@@ -76,6 +78,8 @@ func sealedWith(table, id string, n int) string {
 		return oauth.SecretContext(ident.ClientID(id))
 	case "signing_keys":
 		return signing.SealContext(id)
+	case "webhook_secrets":
+		return webhooks.SecretContext(ident.WebhookID(id), n)
 	default:
 		return sealing.Sealed{Purpose: sealing.Purpose(id), ID: uint8(n)}.Context() //nolint:gosec // it was an uint8
 	}
@@ -93,6 +97,8 @@ func (t *tx) ReplaceSealed(v masterkey.Value, fresh []byte) (bool, error) {
 		row, q = &clientSecretRow{}, q.Where("client_id = ? AND digest = ?", v.ID, v.Digest)
 	case "signing_keys":
 		row, q = &signingKeyRow{}, q.Where("id = ?", v.ID)
+	case "webhook_secrets":
+		row, q = &webhookSecretRow{}, q.Where("webhook_id = ? AND n = ?", v.ID, v.N)
 	case "sealed_secrets":
 		row, q = &sealedSecretRow{}, q.Where("purpose = ? AND id = ?", v.ID, v.N)
 	default:

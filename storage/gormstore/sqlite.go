@@ -24,11 +24,18 @@ func OpenSQLite(path string, opts Options) (*DB, error) {
 	if err := createPrivate(path); err != nil {
 		return nil, fmt.Errorf("create %s: %w", path, err)
 	}
+	file, err := newSQLiteFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
 	wdb, err := sql.Open("sqlite", sqliteDSN(path, false))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	wdb.SetMaxOpenConns(1)
+	if err := file.inspect(context.Background(), wdb, opts.Whole); err != nil {
+		return nil, errors.Join(err, wdb.Close())
+	}
 	rdb, err := sql.Open("sqlite", sqliteDSN(path, true))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), wdb.Close())
@@ -46,13 +53,14 @@ func OpenSQLite(path string, opts Options) (*DB, error) {
 	if err := errors.Join(opts.Hooks.install(write, false), opts.Hooks.install(read, true)); err != nil {
 		return nil, errors.Join(err, wdb.Close(), rdb.Close())
 	}
-	w := newWriter(write)
+	w := newWriter(write, file.there)
 	return &DB{
 		read:   read,
 		begin:  w.do,
 		wait:   func(ctx context.Context) error { <-ctx.Done(); return nil }, // the follower polls
 		close:  func() error { w.stop(); return errors.Join(rdb.Close(), wdb.Close()) },
 		target: migrationTarget{dialect: "sqlite", db: wdb},
+		there:  file.there,
 		opts:   opts,
 	}, nil
 }

@@ -22,11 +22,12 @@ var errStopped = errors.New("the database is closed")
 // one transaction, a savepoint for each job, and commits them together
 // (group commit). A job that fails is undone alone; the others commit.
 type writer struct {
-	db   *gorm.DB
-	jobs chan *job
-	quit chan struct{}
-	done chan struct{}
-	once sync.Once
+	db    *gorm.DB
+	there func() error // asked before each transaction
+	jobs  chan *job
+	quit  chan struct{}
+	done  chan struct{}
+	once  sync.Once
 }
 
 type job struct {
@@ -42,8 +43,8 @@ const (
 	jobGone // its caller left before it began
 )
 
-func newWriter(db *gorm.DB) *writer {
-	w := &writer{db: db, jobs: make(chan *job, maxBatch), quit: make(chan struct{}), done: make(chan struct{})}
+func newWriter(db *gorm.DB, there func() error) *writer {
+	w := &writer{db: db, there: there, jobs: make(chan *job, maxBatch), quit: make(chan struct{}), done: make(chan struct{})}
 	go w.loop()
 	return w
 }
@@ -131,6 +132,10 @@ func (w *writer) drain(first *job) []*job {
 // commit runs the batch in one transaction. The context is not a caller's: an
 // interrupted statement would roll back everybody's work.
 func (w *writer) commit(batch []*job) {
+	if err := w.there(); err != nil {
+		answer(batch, err)
+		return
+	}
 	g := w.db.Begin()
 	if g.Error != nil {
 		answer(batch, g.Error)

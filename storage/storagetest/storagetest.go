@@ -24,6 +24,10 @@ var suites = []struct {
 	run  func(*testing.T, *fixture)
 }{
 	{"audit", auditLog},
+	{"audit outputs", auditOutputs},
+	{"audit: the chain, many at once", chainTogether},
+	{"audit: retention", chainRetention},
+	{"audit: what the chain has still to do", chainBacklog},
 	{"changes", changeLog},
 	{"replicas", replicaList},
 	{"sealed secrets", sealedSecrets},
@@ -53,6 +57,9 @@ var suites = []struct {
 	{"logouts: queueing", logoutQueueing},
 	{"logouts: clients of people who are away", logoutOfTheAbsent},
 	{"logouts: delivery", logoutDelivery},
+	{"webhooks: keeping", webhookKeeping},
+	{"webhooks: dead letters", webhookDeadLetters},
+	{"webhooks: turns", webhookTurns},
 	{"sessions", sessionStore},
 	{"sessions: endings", sessionEndings},
 	{"sessions: cleaning up", sessionCleanup},
@@ -84,6 +91,10 @@ var suites = []struct {
 	{"login counters", loginCounters},
 	{"login counters under contention", lockedCounters},
 	{"exchanges", exchanges},
+	{"lock notices: adding", noticeAdding},
+	{"lock notices: claims", noticeClaims},
+	{"lock notices: delivery", noticeDelivery},
+	{"unlock links", unlockLinks},
 }
 
 // Run runs every conformance test against backends that open gives.
