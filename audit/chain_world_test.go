@@ -26,9 +26,8 @@ var start = time.Date(2026, 1, 2, 3, 4, 5, 678_000, time.UTC)
 
 // penman signs with a key of its own.
 type penman struct {
-	key    *ecdsa.PrivateKey
-	id     string
-	signer jose.Signer
+	key *ecdsa.PrivateKey
+	id  string
 }
 
 func newPenman(t testing.TB, id string) *penman {

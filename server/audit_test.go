@@ -95,7 +95,8 @@ func TestWhyARequestWasRefusedIsExplained(t *testing.T) {
 	g := start(t, func(c *house.Config) { c.Tokens.AccessTTL = time.Minute })
 	short := g.admin()
 	g.advance(time.Second) // organisations of one moment have no first among them
-	admin, foreign := g.admin(), g.stranger("else@example.com")
+	admin := g.admin()
+	g.stranger("else@example.com")
 	viewer := g.member(admin, "viewer@example.com", "viewer")
 	_, key := g.createKey(admin, `{"name":"mine","permissions":["agents:read"]}`)
 	wrong := g.do("POST", "/api/v1/auth/login", credentials(adminEmail, "not the password"))
@@ -105,7 +106,8 @@ func TestWhyARequestWasRefusedIsExplained(t *testing.T) {
 	missing := g.do("GET", "/api/v1/me", "")
 	g.advance(2 * time.Minute)
 	expired := g.do("GET", "/api/v1/me", "", bearer(short)...)
-	admin, foreign = g.admin(), g.login("else@example.com", userPassword).text("access_token")
+	admin = g.admin()
+	foreign := g.login("else@example.com", userPassword).text("access_token")
 	for name, c := range map[string]struct {
 		refused answer
 		status  int

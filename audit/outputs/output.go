@@ -77,7 +77,7 @@ func ParseTarget(text string) (Target, error) {
 	case "syslog+udp", "syslog+tcp", "syslog+tls":
 		t.Kind, t.network, t.address = "syslog", strings.TrimPrefix(u.Scheme, "syslog+"), u.Host
 	default:
-		return Target{}, fmt.Errorf("%q begins with none of stdout:, file:, syslog+udp:, syslog+tcp:, syslog+tls:", text)
+		return Target{}, fmt.Errorf("%q is no URL of stdout, file, syslog+udp, syslog+tcp or syslog+tls", text)
 	}
 	return t.checked(text, u)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -146,15 +147,15 @@ func (v *victim) open() *sql.DB {
 func (v *victim) multiply(session string, n int) {
 	v.t.Helper()
 	db := v.open()
-	rows, err := db.Query("SELECT * FROM sessions LIMIT 1")
+	rows, err := db.Query("SELECT * FROM sessions LIMIT 0")
 	if err != nil {
 		v.t.Fatal(err)
 	}
+	defer rows.Close()
 	columns, err := rows.Columns()
-	if err != nil {
+	if err = errors.Join(err, rows.Err(), rows.Close()); err != nil {
 		v.t.Fatal(err)
 	}
-	_ = rows.Close()
 	into := `"` + strings.Join(columns, `", "`) + `"`
 	from := strings.Replace(into, `"id"`, `"id" || '-' || s.n`, 1)
 	_, err = db.Exec(fmt.Sprintf(`WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < %d)

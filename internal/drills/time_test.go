@@ -195,12 +195,13 @@ const slack = 3
 // fill multiplies the newest row of a table; the unique columns get a number behind.
 func fill(t *testing.T, db *sql.DB, table string, unique []string, n int) {
 	t.Helper()
-	rows, err := db.QueryContext(t.Context(), "SELECT * FROM "+table+" LIMIT 1")
+	rows, err := db.QueryContext(t.Context(), "SELECT * FROM "+table+" LIMIT 0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer rows.Close()
 	columns, err := rows.Columns()
-	if err = errors.Join(err, rows.Close()); err != nil {
+	if err = errors.Join(err, rows.Err(), rows.Close()); err != nil {
 		t.Fatal(err)
 	}
 	var into, from []string

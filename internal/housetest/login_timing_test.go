@@ -158,7 +158,7 @@ func victims(t *testing.T, h *housetest.Harness, n int) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			change := ""
+			var change string
 			switch g.kind {
 			case "no password":
 				change = "UPDATE users SET password_hash = '' WHERE id = '%s'"

@@ -100,7 +100,7 @@ func TestSpansArriveAsConfigured(t *testing.T) {
 		t.Fatalf("%d requests, %d spans", len(s.requests), len(s.spans))
 	}
 	r := s.requests[0]
-	if r.Method != "POST" || r.URL.Path != "/v1/traces" || r.Header.Get("Content-Type") != "application/x-protobuf" || r.Header.Get("X-Key") != "of the collector" {
+	if r.Method != http.MethodPost || r.URL.Path != "/v1/traces" || r.Header.Get("Content-Type") != "application/x-protobuf" || r.Header.Get("X-Key") != "of the collector" {
 		t.Errorf("%s %s %v", r.Method, r.URL, r.Header)
 	}
 	step, request := s.spans[0], s.spans[1]

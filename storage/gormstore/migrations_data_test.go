@@ -165,29 +165,7 @@ func (g *growing) compare(step string) {
 	g.t.Helper()
 	found := map[string][]string{} // by table and column
 	for table, columns := range g.tables() {
-		var names []string
-		for _, c := range columns {
-			names = append(names, `"`+c.name+`"`)
-		}
-		rows, err := g.db.QueryContext(g.t.Context(), "SELECT "+strings.Join(names, ", ")+" FROM "+table)
-		if err != nil {
-			g.t.Fatal(err)
-		}
-		for rows.Next() {
-			values, into := make([]any, len(names)), make([]any, len(names))
-			for i := range values {
-				into[i] = &values[i]
-			}
-			if err := rows.Scan(into...); err != nil {
-				g.t.Fatal(err)
-			}
-			for i, c := range columns {
-				found[table+"."+c.name] = append(found[table+"."+c.name], shown(values[i]))
-			}
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-			g.t.Fatal(err)
-		}
+		g.read(table, columns, found)
 	}
 	lost := 0
 	for what, value := range g.rows {
@@ -197,5 +175,34 @@ func (g *growing) compare(step string) {
 				g.t.Errorf("%s lost %s of %s", step, value, what)
 			}
 		}
+	}
+}
+
+// read adds what every column of a table holds to found.
+func (g *growing) read(table string, columns []column, found map[string][]string) {
+	g.t.Helper()
+	var names []string
+	for _, c := range columns {
+		names = append(names, `"`+c.name+`"`)
+	}
+	rows, err := g.db.QueryContext(g.t.Context(), "SELECT "+strings.Join(names, ", ")+" FROM "+table)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		values, into := make([]any, len(names)), make([]any, len(names))
+		for i := range values {
+			into[i] = &values[i]
+		}
+		if err := rows.Scan(into...); err != nil {
+			g.t.Fatal(err)
+		}
+		for i, c := range columns {
+			found[table+"."+c.name] = append(found[table+"."+c.name], shown(values[i]))
+		}
+	}
+	if err := rows.Err(); err != nil {
+		g.t.Fatal(err)
 	}
 }
