@@ -98,6 +98,7 @@ func (db *DB) attempt(ctx context.Context, fn func(*tx) error, record bool) (don
 		if err := t.flush(); err != nil {
 			return err
 		}
+		done = t // with the changes that followed from others
 		return db.opts.Hooks.commit()
 	})
 	ended(err)
