@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tokenhouse/tokenhouse/internal/fault"
+	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/internal/secret"
 )
 
@@ -114,19 +115,13 @@ func (t Throttle) shared(source netip.Addr) bool {
 	return slices.ContainsFunc(t.Offices, func(p netip.Prefix) bool { return p.Contains(source.Unmap()) })
 }
 
-// sourcePrefix is what one attacker holds without effort: an IPv4 address, or
-// the /64 of an IPv6 address (SEC-LOG-10). The command line has none.
+// sourcePrefix is the network that failures are counted by (SEC-LOG-10). The
+// command line has none.
 func sourcePrefix(a netip.Addr) string {
-	a = a.Unmap().WithZone("")
-	bits := 64
-	if a.Is4() {
-		bits = 32
+	if p := ident.NetworkOf(a); p.IsValid() {
+		return p.String()
 	}
-	p, err := a.Prefix(bits)
-	if err != nil {
-		return ""
-	}
-	return p.String()
+	return ""
 }
 
 // ruling is what all the counters of an attempt say together.

@@ -43,33 +43,28 @@ type refused struct {
 // Count remembers a refusal. The reason is one of a closed set, never from the
 // request.
 func (r *Refusals) Count(reason string, at time.Time, from ident.Origin) {
-	id := refusalSource{sourceOf(from.IP), at.Truncate(time.Minute).Unix()}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.sources == nil {
-		r.sources = make(map[refusalSource]*refused)
-	}
+	s := r.of(refusalSource{ident.NetworkOf(from.IP), at.Truncate(time.Minute).Unix()})
+	s.last = from
+	s.byReason[reason]++
+}
+
+// of returns what is remembered of a source, or of all that find no room. The
+// caller holds r.mu.
+func (r *Refusals) of(id refusalSource) *refused {
 	if len(r.sources) >= maxRefusalSources && r.sources[id] == nil {
 		id.prefix = netip.Prefix{}
 	}
 	s := r.sources[id]
 	if s == nil {
+		if r.sources == nil {
+			r.sources = make(map[refusalSource]*refused)
+		}
 		s = &refused{byReason: make(map[string]int)}
 		r.sources[id] = s
 	}
-	s.last = from
-	s.byReason[reason]++
-}
-
-// sourceOf is the network that one subscriber usually has.
-func sourceOf(ip netip.Addr) netip.Prefix {
-	ip = ip.Unmap().WithZone("")
-	bits := 64
-	if ip.Is4() {
-		bits = 32
-	}
-	p, _ := ip.Prefix(bits) // fails where there is no address
-	return p
+	return s
 }
 
 // Flush records the minutes that are over.
@@ -113,13 +108,9 @@ func (r *Refusals) giveBack(taken map[refusalSource]*refused) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for id, from := range taken {
-		if len(r.sources) >= maxRefusalSources && r.sources[id] == nil {
-			id.prefix = netip.Prefix{}
-		}
-		to := r.sources[id]
-		if to == nil {
-			to = &refused{last: from.last, byReason: make(map[string]int)}
-			r.sources[id] = to
+		to := r.of(id)
+		if len(to.byReason) == 0 {
+			to.last = from.last
 		}
 		for reason, n := range from.byReason {
 			to.byReason[reason] += n

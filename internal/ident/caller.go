@@ -13,6 +13,18 @@ type Origin struct {
 	Request   RequestID
 }
 
+// NetworkOf is what one subscriber holds without effort: an IPv4 address, or the
+// /64 of an IPv6 address. It is the zero Prefix where there is no address.
+func NetworkOf(ip netip.Addr) netip.Prefix {
+	ip = ip.Unmap().WithZone("")
+	bits := 64
+	if ip.Is4() {
+		bits = 32
+	}
+	p, _ := ip.Prefix(bits) // fails where there is no address
+	return p
+}
+
 // Kind says what sort of credential established a Caller.
 type Kind string
 

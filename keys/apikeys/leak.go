@@ -52,7 +52,7 @@ func (s *Service) Leaked(ctx context.Context, l Leak, o ident.Origin) error {
 	if len(l.Credentials) == 0 || len(l.Credentials) > MaxLeaked {
 		return fault.Refuse("keys", "must hold 1 to 500 keys")
 	}
-	now, source := s.Now(), sourceOf(o.IP)
+	now, source := s.Now(), ident.NetworkOf(o.IP)
 	for n := range l.Credentials {
 		if wait := s.reports.take(source, reportThrottle, now); wait > 0 {
 			for range n {

@@ -128,7 +128,7 @@ func (u *usage) refuse(v verdict, now time.Time, o ident.Origin) {
 
 // stranger counts a refusal by its source. The caller holds u.mu.
 func (u *usage) stranger(result string, now time.Time, o ident.Origin) {
-	id := sourceMinute{sourceOf(o.IP), now.Truncate(time.Minute).Unix()}
+	id := sourceMinute{ident.NetworkOf(o.IP), now.Truncate(time.Minute).Unix()}
 	if u.sources == nil {
 		u.sources = make(map[sourceMinute]*strangers)
 	}
@@ -142,20 +142,6 @@ func (u *usage) stranger(result string, now time.Time, o ident.Origin) {
 	}
 	s.last = o
 	s.byResult[result]++
-}
-
-// sourceOf is the network that one subscriber usually has.
-func sourceOf(ip netip.Addr) netip.Prefix {
-	if !ip.IsValid() {
-		return netip.Prefix{}
-	}
-	ip = ip.Unmap()
-	bits := 32
-	if ip.Is6() {
-		bits = 64
-	}
-	p, _ := ip.WithZone("").Prefix(bits) // fails for impossible lengths only
-	return p
 }
 
 // counted is what was taken out of memory to be stored.

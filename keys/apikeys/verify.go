@@ -64,7 +64,7 @@ type attempt struct {
 //
 // The caller's permissions are shared: they must not be changed.
 func (s *Service) Verify(ctx context.Context, presented string, o ident.Origin, required ...scope.Permission) (ident.Caller, error) {
-	a := &attempt{credential: presented, from: o.IP, source: sourceOf(o.IP), required: required, now: s.Now()}
+	a := &attempt{credential: presented, from: o.IP, source: ident.NetworkOf(o.IP), required: required, now: s.Now()}
 	v, err := s.judge(ctx, a)
 	if err != nil {
 		s.observe(resultUnavailable)
@@ -95,7 +95,7 @@ type Verified struct {
 // fault.NotFound, and the caller's asking leaves no trace on it. Each answer
 // takes from the key's limits as any other use of it does.
 func (s *Service) VerifyFor(ctx context.Context, c ident.Caller, q Question) (Verified, error) {
-	a := &attempt{credential: q.Credential, from: q.IP, source: sourceOf(q.IP), required: q.Required, now: s.Now()}
+	a := &attempt{credential: q.Credential, from: q.IP, source: ident.NetworkOf(q.IP), required: q.Required, now: s.Now()}
 	v, err := s.judge(ctx, a)
 	if err != nil {
 		s.observe(resultUnavailable)
