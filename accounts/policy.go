@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/text/unicode/norm"
 
+	"github.com/tokenhouse/tokenhouse/accounts/breached"
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 )
 
@@ -25,7 +26,9 @@ type Policy struct {
 }
 
 // Check judges a new password. about is what the account says of itself
-// (e-mail, name, organisation), which a password must not contain.
+// (e-mail, name, organisation), which a password must not contain. What others
+// had stolen from them is refused wherever a password is set (NIST SP 800-63B-4
+// §3.1.1.2).
 func (p Policy) Check(field, password string, about ...string) error {
 	if err := Presentable(field, password); err != nil {
 		return err
@@ -46,6 +49,9 @@ func (p Policy) Check(field, password string, about ...string) error {
 		if strings.Contains(guess, w) {
 			return fault.Refuse(field, "must not contain your e-mail address, your name, or the name of the organisation or the service").Because("context_word")
 		}
+	}
+	if breached.Contains(password) {
+		return fault.Refuse(field, "is among the passwords that were stolen elsewhere and are tried first; choose another").Because("breached")
 	}
 	return nil
 }

@@ -12,7 +12,7 @@ func TestPolicyAcceptsAnyLongEnoughPassword(t *testing.T) {
 	// SEC-LOG-21: no composition rules. SEC-LOG-16: spaces, NUL and emoji count.
 	for name, s := range map[string]string{
 		"letters only": "abcdefghijklmno", "digits only": "928374650192837", "spaces only": strings.Repeat(" ", 15),
-		"NUL inside": "abcdefg\x00hijklmn", "emoji": strings.Repeat("🦊", 15), "one letter": strings.Repeat("a", 15),
+		"NUL inside": "abcdefg\x00hijklmn", "emoji": strings.Repeat("🦊", 15), "one letter": strings.Repeat("ŋ", 15),
 		"the longest": strings.Repeat("ü", MaxLength), // SEC-LOG-14: 2 048 bytes
 		"combining":   "e\u0301" + strings.Repeat("x", 14),
 	} {
@@ -32,6 +32,8 @@ func TestPolicyRefuses(t *testing.T) {
 		// SEC-LOG-20, the context half
 		"the address": "anna.mueller@example.com", "the local part": "xx anna.mueller xx", "the name": "Anna Al Müller 1234567",
 		"a word of the name": "1234567 müller 1234567", "the name decomposed": "12345678 mu\u0308ller 12345678", "the organisation": "i love GLOBEX very much",
+		// and the breached half
+		"a common one": "passwordpassword", "in capitals": "PASSWORDPASSWORD", "digits that everybody takes": "123456789987654321",
 		"the product": "my tokenhouse password", "the product in full width": "my ＴＯＫＥＮＨＯＵＳＥ password",
 	} {
 		err := (Policy{}).Check("password", s, about...)
