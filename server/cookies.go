@@ -17,6 +17,7 @@ const deviceMaxAge = 365 * 24 * time.Hour
 type jar struct {
 	access, refresh, device string // of the API
 	session, browser        string // of our own pages
+	notice                  string // of the console: a sentence to show once
 	secure                  bool
 }
 
@@ -24,10 +25,10 @@ func jarOf(https bool) jar {
 	if https {
 		return jar{
 			access: "__Host-th_access", refresh: "__Secure-th_refresh", device: "__Secure-th_device",
-			session: "__Host-th_session", browser: "__Host-th_browser", secure: true,
+			session: "__Host-th_session", browser: "__Host-th_browser", notice: "__Host-th_notice", secure: true,
 		}
 	}
-	return jar{access: "th_access", refresh: "th_refresh", device: "th_device", session: "th_session", browser: "th_browser"}
+	return jar{access: "th_access", refresh: "th_refresh", device: "th_device", session: "th_session", browser: "th_browser", notice: "th_notice"}
 }
 
 // The paths a cookie is sent to. The device cookie is needed by both login

@@ -30,7 +30,7 @@ func (s *Server) cors(next http.Handler) http.Handler {
 		h, from := w.Header(), r.Header.Get("Origin")
 		h.Add("Vary", "Origin")
 		open := from != "" && isCookieless(r.URL.Path)
-		listed := open || from != "" && s.origins.lists(from) && !slices.Contains(ownPages, r.URL.Path)
+		listed := open || from != "" && s.origins.lists(from) && !isOwnPage(r.URL.Path)
 		switch {
 		case open:
 			h.Set("Access-Control-Allow-Origin", "*")

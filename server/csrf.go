@@ -35,7 +35,17 @@ var forOtherSites = []string{authorizePath, logoutPath}
 // ownPages are for people to look at. A page of a listed origin may use the API
 // for whoever is signed in, but neither read our pages nor answer them: there it
 // is people who say what they allow.
-var ownPages = []string{authorizePath, loginPage, unlockPage, consentPage, logoutPath, confirmPath}
+var ownPages = []string{authorizePath, loginPage, unlockPage, againPage, consentPage, logoutPath, confirmPath}
+
+// isOwnPage reports whether a path is one of our pages; those of the console are.
+func isOwnPage(path string) bool {
+	for _, root := range []string{"/console", "/settings"} {
+		if path == root || strings.HasPrefix(path, root+"/") {
+			return true
+		}
+	}
+	return slices.Contains(ownPages, path)
+}
 
 // lists reports whether a page of that origin may read our answers.
 func (o origins) lists(origin string) bool { return slices.Contains(o.listed, origin) }
@@ -67,7 +77,7 @@ func (o origins) judge(r *http.Request) error {
 	if from == "" {
 		return o.judgeReferer(r)
 	}
-	if from != o.own && o.lists(from) && slices.Contains(ownPages, r.URL.Path) {
+	if from != o.own && o.lists(from) && isOwnPage(r.URL.Path) {
 		return fault.CrossOrigin
 	}
 	if r.Header.Get("Sec-Fetch-Site") == "" && o.https && from != o.own && !o.lists(from) {

@@ -21,12 +21,14 @@ type document struct {
 	etag   string        // strong, with its quotes
 	maxAge time.Duration // how long it may be believed without asking again
 	policy string        // content security policy; that of every reply where empty
+	packed []byte        // the body, gzip-encoded; nil where that is not offered
 }
 
 // documents are those made once, at the start.
 type documents struct {
 	openapi, metadata, docs document
 	assets                  map[string]document // by path: what pages load
+	console                 map[string]document // by name: what pages of the console load
 }
 
 func (d documents) asset(path string) document { return d.assets[path] }
@@ -37,7 +39,7 @@ const assetAge = 5 * time.Minute
 func assets() map[string]document {
 	out := map[string]document{}
 	for _, a := range pages.Assets() {
-		out[a.Path] = documentOf(a.Kind, a.Body, assetAge)
+		out[a.Path] = compressed(documentOf(a.Kind, a.Body, assetAge))
 	}
 	return out
 }
@@ -70,14 +72,23 @@ func publish(s *Server, get func(context.Context) (document, error)) gin.Handler
 		if d.policy != "" {
 			h.Set("Content-Security-Policy", d.policy)
 		}
-		if knows(c.Request.Header.Values("If-None-Match"), d.etag) {
+		body, etag := d.body, d.etag
+		if d.packed != nil {
+			h.Add("Vary", "Accept-Encoding")
+			if takesGzip(c.Request.Header.Values("Accept-Encoding")) {
+				body, etag = d.packed, strings.TrimSuffix(etag, `"`)+`-gzip"`
+				setAll(h, field{"Etag", etag}, field{"Content-Encoding", "gzip"})
+			}
+		}
+		if knows(c.Request.Header.Values("If-None-Match"), etag) {
+			h.Del("Content-Encoding")
 			c.Status(http.StatusNotModified)
 			c.Writer.WriteHeaderNow()
 			return
 		}
-		setAll(h, field{"Content-Type", d.kind}, field{"Content-Length", strconv.Itoa(len(d.body))})
+		setAll(h, field{"Content-Type", d.kind}, field{"Content-Length", strconv.Itoa(len(body))})
 		c.Status(http.StatusOK)
-		_, _ = c.Writer.Write(d.body) // the client may be gone
+		_, _ = c.Writer.Write(body) // the client may be gone
 	}
 }
 

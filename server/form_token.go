@@ -13,6 +13,7 @@ const (
 	formConsent = "consent"
 	formLogout  = "logout"
 	formUnlock  = "unlock"
+	formAgain   = "again"
 )
 
 // formToken is what a form of ours carries so that no other site can send it

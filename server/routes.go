@@ -7,6 +7,7 @@ import (
 
 	"github.com/tokenhouse/tokenhouse/accounts"
 	"github.com/tokenhouse/tokenhouse/internal/fault"
+	"github.com/tokenhouse/tokenhouse/server/console/shell"
 )
 
 // route is one URL: what it answers, and to whom.
@@ -34,7 +35,7 @@ func (s *Server) engine() *gin.Engine {
 
 func (s *Server) routes() []route {
 	var all []route
-	for _, table := range [][]route{s.loginRoutes(), s.pageRoutes(), s.oauthRoutes(), s.apiKeyRoutes(), s.clientRoutes(), s.serviceAccountRoutes(), s.administrationRoutes(), s.webhookRoutes(), s.publishedRoutes(), s.mountedRoutes()} {
+	for _, table := range [][]route{s.loginRoutes(), s.pageRoutes(), s.consoleRoutes(), s.oauthRoutes(), s.apiKeyRoutes(), s.clientRoutes(), s.serviceAccountRoutes(), s.administrationRoutes(), s.webhookRoutes(), s.publishedRoutes(), s.mountedRoutes()} {
 		all = append(all, table...)
 	}
 	return all
@@ -50,6 +51,7 @@ func (s *Server) loginRoutes() []route {
 		{http.MethodGet, verifyPath, self, handle(s, http.StatusOK, s.verify)},
 		{http.MethodGet, verifyPath + "/:permissions", self, handle(s, http.StatusOK, s.verifyAbout)},
 		{http.MethodGet, "/api/v1/me", self, handle(s, http.StatusOK, s.me)},
+		{http.MethodPatch, "/api/v1/me", person, handle(s, http.StatusOK, s.changeMe)},
 		{http.MethodPost, "/api/v1/me/password", person, handle(s, http.StatusNoContent, s.changePassword)},
 		{http.MethodGet, "/api/v1/me/consents", person, handle(s, http.StatusOK, s.listConsents)},
 		{http.MethodDelete, "/api/v1/me/consents/:client_id", person, handle(s, http.StatusNoContent, s.withdrawConsent)},
@@ -68,6 +70,8 @@ func (s *Server) pageRoutes() []route {
 		{http.MethodPost, loginPage, ownJudge, handlePage(s, s.signIn)},
 		{http.MethodGet, unlockPage, ownJudge, handlePage(s, s.showUnlock)},
 		{http.MethodPost, unlockPage, ownJudge, handlePage(s, s.unlock)},
+		{http.MethodGet, againPage, ownJudge, handlePage(s, s.showAgain)},
+		{http.MethodPost, againPage, ownJudge, handlePage(s, s.proveAgain)},
 		{http.MethodGet, consentPage, ownJudge, handlePage(s, s.showConsent)},
 		{http.MethodPost, consentPage, ownJudge, handlePage(s, s.decide)},
 		{http.MethodGet, logoutPath, ownJudge, handlePage(s, s.startLogout)},
@@ -178,6 +182,7 @@ func (s *Server) publishedRoutes() []route {
 	}{
 		{"/assets/style.css", publish(s, fixed(s.documents.asset("/assets/style.css")))},
 		{"/assets/submit.js", publish(s, fixed(s.documents.asset("/assets/submit.js")))},
+		{shell.AssetsPath + ":name", s.consoleAsset},
 		{"/.well-known/jwks.json", publish(s, s.jwks)},
 		{"/.well-known/revocations", publishLive(s, s.revocations)},
 		{statusListsPath, publish(s, s.listStatusLists)},

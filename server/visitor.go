@@ -15,6 +15,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/oauth"
+	"github.com/tokenhouse/tokenhouse/server/console/shell"
 	"github.com/tokenhouse/tokenhouse/server/pages"
 	"github.com/tokenhouse/tokenhouse/tokens"
 )
@@ -26,6 +27,7 @@ type PageServices struct {
 	Client     oauth.Client  // of POST /login
 	Forms      CursorKeys    // authenticate forms
 	SessionTTL time.Duration // Max-Age of the cookie of a browser session
+	Console    shell.Console // the pages of the console
 }
 
 // visitor is a browser at one of our pages.
@@ -125,6 +127,17 @@ func (s *Server) send(c *gin.Context, next step) {
 
 // welcome finds out who is at the page, and what they brought.
 func (s *Server) welcome(w http.ResponseWriter, r *http.Request) (visitor, error) {
+	params, err := pageParams(w, r)
+	if err != nil {
+		return visitor{origin: inboundOf(r.Context()).origin}, err
+	}
+	v, err := s.recognise(r)
+	v.params = params
+	return v, err
+}
+
+// recognise finds out who is at a page by the cookies.
+func (s *Server) recognise(r *http.Request) (visitor, error) {
 	in, j := inboundOf(r.Context()), s.jar()
 	v := visitor{origin: in.origin}
 	name, err := cookie(r, j.browser)
@@ -140,14 +153,8 @@ func (s *Server) welcome(w http.ResponseWriter, r *http.Request) (visitor, error
 	if v.cookie, err = cookie(r, j.session); err != nil {
 		return v, err
 	}
-	if v.device, err = cookie(r, j.device); err != nil {
+	if v.device, err = cookie(r, j.device); err != nil || v.cookie == "" {
 		return v, err
-	}
-	if v.params, err = pageParams(w, r); err != nil {
-		return v, err
-	}
-	if v.cookie == "" {
-		return v, nil
 	}
 	v.session, err = s.Services.Sessions.Browser(r.Context(), v.cookie)
 	if errors.Is(err, fault.InvalidToken) {

@@ -29,7 +29,7 @@ func (s *Server) makeDocuments() (documents, error) {
 	}
 	out := documents{
 		metadata: documentOf("application/json", meta, metadataAge), openapi: documentOf("application/json", api, metadataAge),
-		docs: documentOf("text/html; charset=utf-8", page, metadataAge), assets: assets(),
+		docs: documentOf("text/html; charset=utf-8", page, metadataAge), assets: assets(), console: consoleAssets(),
 	}
 	out.docs.policy = policy
 	return out, nil

@@ -41,7 +41,7 @@ func (h *House) buildServer(context.Context) error {
 	}
 	provider := &oauth.Provider{
 		Store: h.DB.Exchanges(), Logins: h.Logins, Sessions: h.Sessions, Directory: h.Directory, Minter: minter,
-		Clients: h.Clients, Now: h.env.Now, Random: h.env.Random, Observe: h.Metrics.TokenIssued, Usage: h.parts.clientUsage,
+		Clients: h.Clients, Now: h.env.Now, Random: h.env.Random, Observe: h.Metrics.TokenIssued, Issued: h.Activity().Issued, Usage: h.parts.clientUsage,
 		Codes: h.DB.Authorizations(), Keys: h.APIKeys, IDs: &oauth.IDTokens{Signer: h.Ring, Subjects: h.subjects(), Issuer: h.conf.Issuer},
 	}
 	proofs := h.clientProofs()
@@ -66,6 +66,7 @@ func (h *House) buildServer(context.Context) error {
 		Pages: server.PageServices{
 			Authorizer: h.authorizer(proofs), Logouts: h.logouts(), Client: oauth.BrowserClient(h.conf.Tokens.AccessTTL),
 			Forms: purpose{h.parts.secrets, sealing.FormToken}, SessionTTL: h.conf.Tokens.BrowserAbsolute,
+			Console: h.console(),
 		},
 		Tokens:  h.verifier(),
 		Cursors: purpose{h.parts.secrets, sealing.CursorKey},
@@ -139,7 +140,7 @@ func (h *House) mounts() []server.Mount {
 
 // routes are the templates of everything that may be served, for the metrics.
 func routes() []string {
-	out := append(server.RouteTemplates(), "/setup")
+	out := append(append(server.RouteTemplates(), "/setup"), consolePaths()...)
 	for _, r := range demo.Routes() {
 		out = append(out, r.Path)
 	}
