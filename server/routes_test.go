@@ -81,7 +81,7 @@ func TestEveryRouteSaysWhoMayCallIt(t *testing.T) {
 func TestPublicRoutes(t *testing.T) {
 	want := []string{
 		"POST /auth/login", "POST /api/v1/auth/login", "POST /api/v1/auth/register", "POST /api/v1/auth/refresh", "POST /api/v1/leaked-keys",
-		"GET /assets/style.css", "HEAD /assets/style.css", "GET /assets/submit.js", "HEAD /assets/submit.js",
+		"GET /assets/style.css", "HEAD /assets/style.css", "GET /assets/submit.js", "HEAD /assets/submit.js", "GET /assets/console/:name", "HEAD /assets/console/:name",
 		"GET /.well-known/jwks.json", "HEAD /.well-known/jwks.json", "GET /.well-known/revocations", "HEAD /.well-known/revocations",
 		"GET /oauth2/status-lists", "HEAD /oauth2/status-lists", "GET /oauth2/status-lists/:id", "HEAD /oauth2/status-lists/:id",
 		"GET /.well-known/openid-configuration", "HEAD /.well-known/openid-configuration",
@@ -100,7 +100,7 @@ func TestPublicRoutes(t *testing.T) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 	if !slices.Equal(judges, []string{
-		"POST /api/v1/auth/logout", "GET /oauth2/authorize", "POST /oauth2/authorize", "GET /login", "POST /login", "GET /login/unlock", "POST /login/unlock", "GET /consent", "POST /consent",
+		"POST /api/v1/auth/logout", "GET /oauth2/authorize", "POST /oauth2/authorize", "GET /login", "POST /login", "GET /login/unlock", "POST /login/unlock", "GET /login/again", "POST /login/again", "GET /consent", "POST /consent",
 		"GET /oauth2/logout", "POST /oauth2/logout", "POST /oauth2/logout/confirm",
 		"POST /oauth2/token", "POST /oauth2/introspect", "GET /oauth2/userinfo", "POST /oauth2/userinfo", "POST /oauth2/revoke",
 		"POST /oauth2/register", "GET /oauth2/register/:client_id", "PUT /oauth2/register/:client_id", "DELETE /oauth2/register/:client_id",

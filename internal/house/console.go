@@ -6,8 +6,8 @@ import (
 	"github.com/tokenhouse/tokenhouse/server/console/shell"
 )
 
-// console is every page of the console, each package with the services it shows.
-func (h *House) console() shell.Console {
+// Console is every page of the console, each package with the services it shows.
+func (h *House) Console() shell.Console {
 	return shell.Console{Routes: slices.Concat[[]shell.Route]()}
 }
 

@@ -66,7 +66,7 @@ func (h *House) buildServer(context.Context) error {
 		Pages: server.PageServices{
 			Authorizer: h.authorizer(proofs), Logouts: h.logouts(), Client: oauth.BrowserClient(h.conf.Tokens.AccessTTL),
 			Forms: purpose{h.parts.secrets, sealing.FormToken}, SessionTTL: h.conf.Tokens.BrowserAbsolute,
-			Console: h.console(),
+			Console: h.Console(),
 		},
 		Tokens:  h.verifier(),
 		Cursors: purpose{h.parts.secrets, sealing.CursorKey},
