@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 
+	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/internal/secret"
 )
@@ -35,6 +36,24 @@ func (s *Server) me(ctx context.Context, caller ident.Caller, _ none) (profile, 
 		Organization: caller.Org, OrganizationName: standing.OrgName, Permissions: caller.Permissions.Strings(),
 		Session: caller.Session, Key: caller.Key,
 	}, nil
+}
+
+type profilePatch struct {
+	Name *string `json:"name"`
+}
+
+// changeMe serves PATCH /api/v1/me: what people say of themselves.
+func (s *Server) changeMe(ctx context.Context, caller ident.Caller, req profilePatch) (profile, error) {
+	if req.Name == nil {
+		return profile{}, fault.Refuse("name", "must be given")
+	}
+	u, err := s.Services.People.ChangeName(ctx, caller, *req.Name)
+	if err != nil {
+		return profile{}, err
+	}
+	out, err := s.me(ctx, caller, none{})
+	out.Name = u.Name // the directory may hear of it later
+	return out, err
 }
 
 // serviceProfile is the profile of a client: it has no e-mail and no role.

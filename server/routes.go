@@ -52,6 +52,7 @@ func (s *Server) loginRoutes() []route {
 		{http.MethodGet, verifyPath + "/:permissions", self, handle(s, http.StatusOK, s.verifyAbout)},
 		{http.MethodGet, "/api/v1/me", self, handle(s, http.StatusOK, s.me)},
 		{http.MethodPatch, "/api/v1/me", person, handle(s, http.StatusOK, s.changeMe)},
+		{http.MethodPatch, "/api/v1/me", person, handle(s, http.StatusOK, s.changeMe)},
 		{http.MethodPost, "/api/v1/me/password", person, handle(s, http.StatusNoContent, s.changePassword)},
 		{http.MethodGet, "/api/v1/me/consents", person, handle(s, http.StatusOK, s.listConsents)},
 		{http.MethodDelete, "/api/v1/me/consents/:client_id", person, handle(s, http.StatusNoContent, s.withdrawConsent)},

@@ -27,6 +27,19 @@ func (s *Service) Sessions(ctx context.Context, c ident.Caller, page ident.Page)
 	return s.SessionsOf(ctx, c, c.User, page)
 }
 
+// OwnSession returns a living session of the caller's own in their organisation;
+// fault.NotFound where it is none.
+func (s *Service) OwnSession(ctx context.Context, c ident.Caller, id ident.SessionID) (Family, error) {
+	f, err := s.Store.Family(ctx, id)
+	if err != nil {
+		return Family{}, err
+	}
+	if c.Kind != ident.Person || f.User != c.User || f.Org != c.Org || !f.Active(s.Now()) {
+		return Family{}, fault.NotFound
+	}
+	return f, nil
+}
+
 // SessionsOf lists the living sessions of a user in the caller's organisation,
 // or of everyone where user is empty, newest first. It needs sessions:read.
 func (s *Service) SessionsOf(ctx context.Context, c ident.Caller, user ident.UserID, page ident.Page) ([]Family, error) {
