@@ -44,3 +44,22 @@ type Recorder interface {
 	// Record commits the events together.
 	RecordAll(ctx context.Context, events ...Event) error
 }
+
+// SearchSpan is how many events one search looks at.
+const SearchSpan = 5000
+
+// Found is what a search found.
+type Found struct {
+	Events []Event // newest first
+	// Before is where to go on: what has a lower Seq was not looked at. 0: all was.
+	Before int64
+	// Back is the time of the oldest event that was looked at, where Before is not 0.
+	Back time.Time
+}
+
+// Searcher looks for what is rare without reading all there is.
+type Searcher interface {
+	// Search returns at most limit events of the tenant with Seq below before (0:
+	// from the newest), among the SearchSpan events before it.
+	Search(ctx context.Context, t ident.Tenant, f Filter, before int64, limit int) (Found, error)
+}

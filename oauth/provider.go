@@ -80,7 +80,8 @@ type Response struct {
 	Scopes  Scopes       // what Access carries, as the token response tells (RFC 6749 §5.1)
 }
 
-// Provider answers token requests. Every field but Observe is required.
+// Provider answers token requests. Every field but Observe and
+// Issued is required.
 type Provider struct {
 	Store     Store
 	Logins    *accounts.Authenticator
@@ -96,6 +97,9 @@ type Provider struct {
 	// Observe, where set, is told of every token given out: by which grant, and
 	// which kind: "access_token", "refresh_token" or "id_token".
 	Observe func(grant, kind string)
+	// Issued, where set, is told of every access token given out: for which
+	// organisation, by which grant.
+	Issued func(org ident.OrgID, grant string)
 	// Usage, where set, tells the audit log of clients that got tokens of their own.
 	Usage *ClientUsage
 }
@@ -223,6 +227,9 @@ func rolesOf(s accounts.Standing) []string {
 }
 
 func (p *Provider) observe(grant string, r Response) {
+	if p.Issued != nil {
+		p.Issued(r.Org, grant)
+	}
 	if p.Observe == nil {
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"sync"
 
+	"github.com/tokenhouse/tokenhouse/accounts"
 	"github.com/tokenhouse/tokenhouse/audit"
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
@@ -88,10 +89,18 @@ func (r *explanation) read(i *input) (err error) {
 	return err
 }
 
-// explain serves GET /api/v1/audit-events/explain/:request_id. The organisation
-// that runs the deployment also sees what is of no organisation: failed logins
-// of nobody, tokens that nobody can read.
+// explain serves GET /api/v1/audit-events/explain/:request_id.
 func (s *Server) explain(ctx context.Context, caller ident.Caller, req explanation) (audit.Explanation, error) {
+	return s.Explain(ctx, caller, req.id)
+}
+
+// Explain tells why the request ended as it did, to who may read the audit log.
+// The organisation that runs the deployment also sees what is of no organisation:
+// failed logins of nobody, tokens that nobody can read.
+func (s *Server) Explain(ctx context.Context, caller ident.Caller, request ident.RequestID) (audit.Explanation, error) {
+	if !caller.May(accounts.AuditRead) {
+		return audit.Explanation{}, fault.Lacking(string(accounts.AuditRead))
+	}
 	orgs, tenants := []ident.OrgID{caller.Org}, []ident.Tenant{caller.Tenant()}
 	switch err := s.Services.People.JudgeDeployment(ctx, caller); {
 	case err == nil:
@@ -101,7 +110,7 @@ func (s *Server) explain(ctx context.Context, caller ident.Caller, req explanati
 	}
 	var events []audit.Event
 	for _, t := range tenants {
-		found, err := s.Services.Audit.Events(ctx, t, audit.Filter{Request: req.id}, 0, maxExplained)
+		found, err := s.Services.Audit.Events(ctx, t, audit.Filter{Request: request}, 0, maxExplained)
 		if err != nil {
 			return audit.Explanation{}, err
 		}
@@ -109,11 +118,11 @@ func (s *Server) explain(ctx context.Context, caller ident.Caller, req explanati
 			events = append(events, found[n])
 		}
 	}
-	answer := s.journal.find(req.id, orgs)
+	answer := s.journal.find(request, orgs)
 	if len(events) == 0 && answer == nil {
 		return audit.Explanation{}, fault.New(fault.NotFound, "Nothing is known of that request. What was refused some seconds ago may not be stored yet; what is not stored is remembered by the replica that answered.")
 	}
-	return audit.Explain(req.id, events, answer), nil
+	return audit.Explain(request, events, answer), nil
 }
 
 // maxExplained bounds the events of one request.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tokenhouse/tokenhouse/accounts"
 	"github.com/tokenhouse/tokenhouse/audit"
+	"github.com/tokenhouse/tokenhouse/audit/activity"
 	"github.com/tokenhouse/tokenhouse/audit/outputs"
 	"github.com/tokenhouse/tokenhouse/audit/webhooks"
 	"github.com/tokenhouse/tokenhouse/internal/changes"
@@ -39,10 +40,12 @@ type Backend interface {
 // Stores are the stores of the domain packages, one line each.
 type Stores interface {
 	Audit() audit.Reader
+	AuditSearch() audit.Searcher
 	Recorder() audit.Recorder
 	Chain() audit.ChainStore
 	AuditRetention() audit.RetentionStore
 	Outputs() outputs.Store
+	Activity() activity.Store
 	Webhooks() webhooks.Store
 	WebhookQueue() webhooks.Queue
 	Changes() changes.Log
@@ -51,6 +54,7 @@ type Stores interface {
 	StatusPlaces() tokens.PlaceStore
 	Accounts() accounts.Store
 	Logins() accounts.LoginStore
+	Locks() accounts.LockReader
 	LockNotices() accounts.LockNoticeQueue
 	Exchanges() oauth.Store
 	Clients() oauth.ClientStore

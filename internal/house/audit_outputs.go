@@ -28,7 +28,7 @@ func (h *House) buildOutputs(context.Context) error {
 		if err != nil {
 			return fmt.Errorf("audit_outputs: %w", err)
 		}
-		h.parts.outputs = append(h.parts.outputs, &outputs.Output{
+		h.parts.readers.outputs = append(h.parts.readers.outputs, &outputs.Output{
 			Target: target, Store: h.DB.Outputs(), Holder: hex.EncodeToString(holder[:]), Version: cmp.Or(h.env.Build.Version, "unknown"),
 			Process: outputs.Process{Host: h.env.Process.Host, PID: h.env.Process.PID, Stdout: h.env.Process.Stdout},
 			Now:     h.env.Now, Observe: h.Metrics.AuditOutputBehind,
@@ -40,7 +40,7 @@ func (h *House) buildOutputs(context.Context) error {
 // SendAudit sends every output what has its place in the chain.
 func (h *House) SendAudit(ctx context.Context) error {
 	var errs []error
-	for _, o := range h.parts.outputs {
+	for _, o := range h.parts.readers.outputs {
 		errs = append(errs, o.Deliver(ctx))
 	}
 	return errors.Join(errs...)
@@ -49,7 +49,7 @@ func (h *House) SendAudit(ctx context.Context) error {
 // sendAudit does it until ctx ends. No receiver waits for another.
 func (h *House) sendAudit(ctx context.Context) {
 	var all sync.WaitGroup
-	for _, o := range h.parts.outputs {
+	for _, o := range h.parts.readers.outputs {
 		all.Go(func() { h.every(ctx, outputsEvery, "the audit log could not be sent", o.Deliver) })
 	}
 	all.Wait()

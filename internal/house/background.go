@@ -34,6 +34,7 @@ func (h *House) Run(ctx context.Context) {
 	all.Go(func() { h.followWebhooks(ctx) })
 	all.Go(func() { h.sendAudit(ctx) })
 	all.Go(func() { h.every(ctx, backlogEvery, "what waits for webhooks could not be counted", h.countBacklog) })
+	all.Go(func() { h.every(ctx, activityEvery, "what happened by the hour could not be counted", h.CountActivity) })
 	all.Go(func() { h.deliverMails(ctx) })
 	all.Go(func() { h.every(ctx, lockedEvery, "what waits to be sealed could not be looked up", h.countUnsealed) })
 	all.Go(func() { h.every(ctx, lockedEvery, "locked logins could not be counted", h.countLocked) })
@@ -54,7 +55,7 @@ func (h *House) Run(ctx context.Context) {
 
 // Tend does everything once that Run does again and again.
 func (h *House) Tend(ctx context.Context) error {
-	return errors.Join(h.Feed.Poll(ctx), h.SealAudit(ctx), h.TellLogouts(ctx), h.DeliverWebhooks(ctx), h.SendAudit(ctx), h.countBacklog(ctx), h.SendMails(ctx), h.APIKeys.Flush(ctx), h.parts.clientUsage.Flush(ctx), h.parts.refusals.Flush(ctx), h.countUnsealed(ctx), h.countLocked(ctx), h.cleanup(ctx), h.markDue(ctx), h.Ring.Tend(ctx))
+	return errors.Join(h.Feed.Poll(ctx), h.SealAudit(ctx), h.TellLogouts(ctx), h.DeliverWebhooks(ctx), h.SendAudit(ctx), h.countBacklog(ctx), h.SendMails(ctx), h.APIKeys.Flush(ctx), h.CountActivity(ctx), h.parts.clientUsage.Flush(ctx), h.parts.refusals.Flush(ctx), h.countUnsealed(ctx), h.countLocked(ctx), h.cleanup(ctx), h.markDue(ctx), h.Ring.Tend(ctx))
 }
 
 // every does work at once and then at each interval. What fails is logged and
@@ -109,6 +110,9 @@ func (h *House) cleanup(ctx context.Context) error {
 	}
 	if err == nil {
 		err = h.APIKeys.Prune(ctx)
+	}
+	if err == nil {
+		err = h.Activity().Prune(ctx)
 	}
 	if err == nil {
 		err = h.DB.Replicas().Prune(ctx, now.Add(-time.Hour))

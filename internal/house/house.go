@@ -11,7 +11,6 @@ import (
 
 	"github.com/tokenhouse/tokenhouse/accounts"
 	"github.com/tokenhouse/tokenhouse/audit"
-	"github.com/tokenhouse/tokenhouse/audit/outputs"
 	"github.com/tokenhouse/tokenhouse/internal/changes"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/internal/scope"
@@ -94,7 +93,7 @@ type parts struct {
 	refusals    *tokens.Refusals   // of access tokens
 	backchannel *oauth.Backchannel // tells clients that sessions of theirs ended
 	webhooks    hooks
-	outputs     []*outputs.Output // of the audit log
+	readers     readers // of the audit log
 }
 
 // Open builds the house from the ground up. The database is migrated, and what
@@ -116,6 +115,7 @@ func Open(ctx context.Context, conf Config, env Env) (*House, error) {
 		h.buildTokens,   // sessions, refresh families, revocations
 		h.buildStatusLists,
 		h.buildAPIKeys,
+		h.buildActivity,
 		h.buildClients,
 		h.buildLogouts,
 		h.buildMail,
@@ -297,7 +297,7 @@ func (h *House) Config() Config { return h.conf }
 func (h *House) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	return errors.Join(h.parts.places.Close(ctx), h.APIKeys.Close(ctx), h.parts.clientUsage.Flush(ctx), h.parts.refusals.Close(ctx), h.Feed.Leave(ctx), h.DB.Close())
+	return errors.Join(h.parts.places.Close(ctx), h.APIKeys.Close(ctx), h.parts.clientUsage.Flush(ctx), h.parts.refusals.Close(ctx), h.Activity().Flush(ctx), h.Feed.Leave(ctx), h.DB.Close())
 }
 
 // closeTimeout bounds the last writes.

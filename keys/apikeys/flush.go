@@ -47,7 +47,7 @@ func (s *Service) store(ctx context.Context, ids []useID, tallies map[useID]*tal
 	for i, id := range ids {
 		t := tallies[id]
 		uses[i] = Uses{
-			Key: id.key, Generation: id.generation, Hour: time.Unix(id.hour, 0).UTC(), OK: t.ok, Refused: t.refused, Limited: t.limited,
+			Key: id.key, Org: t.key.Org, Generation: id.generation, Hour: time.Unix(id.hour, 0).UTC(), OK: t.ok, Refused: t.refused, Limited: t.limited,
 			Last: Use{At: t.lastAt, IP: t.last.IP, UserAgent: t.last.UserAgent},
 		}
 	}

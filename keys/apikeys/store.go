@@ -60,14 +60,16 @@ type Bookkeeping interface {
 	// MarkAPIKeyDue marks that secret as due for rotation and reports whether it was
 	// not marked before.
 	MarkAPIKeyDue(id ident.APIKeyID, generation int, at time.Time) (bool, error)
-	// CountAPIKeyUses adds to the buckets of the hour, moves last-used times forward,
-	// and reports of each use whether its bucket had no success before.
+	// CountAPIKeyUses adds to the buckets of the hour, the key's and the
+	// organisation's, moves last-used times forward, and reports of each use whether
+	// the key's bucket had no success before.
 	CountAPIKeyUses(uses []Uses) (first []bool, err error)
 }
 
 // Uses is what happened with one secret of a key in one hour.
 type Uses struct {
 	Key        ident.APIKeyID
+	Org        ident.OrgID // of the key
 	Generation int       // of the secret presented; 0 where none matched
 	Hour       time.Time // its start
 	OK         int

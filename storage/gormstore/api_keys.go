@@ -12,6 +12,7 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
+	"github.com/tokenhouse/tokenhouse/audit/activity"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/internal/scope"
 	"github.com/tokenhouse/tokenhouse/keys/apikeys"
@@ -232,7 +233,23 @@ func (t *tx) CountAPIKeyUses(uses []apikeys.Uses) ([]bool, error) {
 			return nil, unavailable(err)
 		}
 	}
-	return first, nil
+	return first, t.addActivity(keyUseOf(uses))
+}
+
+// keyUseOf is what the uses are in the hours of their organisations.
+func keyUseOf(uses []apikeys.Uses) []activity.Bucket {
+	var out []activity.Bucket
+	for _, u := range uses {
+		for _, n := range []struct {
+			label string
+			count int
+		}{{activity.KeyAccepted, u.OK}, {activity.KeyRefused, u.Refused}, {activity.KeyLimited, u.Limited}} {
+			if n.count > 0 {
+				out = append(out, activity.Bucket{Org: u.Org, Start: u.Hour, Kind: activity.KeyUse, Label: n.label, Count: int64(n.count)})
+			}
+		}
+	}
+	return activity.Merge(out)
 }
 
 // useAPIKey moves the last-used times of the key and of its secret forward.

@@ -170,6 +170,11 @@ func (a auditReader) Events(ctx context.Context, t ident.Tenant, f audit.Filter,
 	if before > 0 {
 		q = q.Where("seq < ?", before)
 	}
+	return readEvents(narrow(q, f).Order("seq DESC").Limit(limit))
+}
+
+// narrow leaves what the filter lets pass.
+func narrow(q *gorm.DB, f audit.Filter) *gorm.DB {
 	if len(f.Names) > 0 {
 		q = q.Where("name IN ?", f.Names)
 	}
@@ -194,7 +199,7 @@ func (a auditReader) Events(ctx context.Context, t ident.Tenant, f audit.Filter,
 	if !f.Until.IsZero() {
 		q = q.Where("at < ?", micros(f.Until))
 	}
-	return readEvents(q.Order("seq DESC").Limit(limit))
+	return q
 }
 
 func (a auditReader) Requested(ctx context.Context, r ident.RequestID) ([]audit.Event, error) {

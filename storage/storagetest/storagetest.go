@@ -25,6 +25,9 @@ var suites = []struct {
 }{
 	{"audit", auditLog},
 	{"audit outputs", auditOutputs},
+	{"audit: what is counted by the hour", activityHours},
+	{"audit: looking for what is rare", auditSearch},
+	{"lockouts: who is locked out", lockedPeople},
 	{"audit: the chain, many at once", chainTogether},
 	{"audit: retention", chainRetention},
 	{"audit: what the chain has still to do", chainBacklog},
