@@ -2,6 +2,7 @@ package shell
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/tokenhouse/tokenhouse/internal/fault"
@@ -81,13 +82,13 @@ func (f Field) Completes() string {
 // Groups are the choices by group, in the order they are given.
 func (f Field) Groups() []Group {
 	var out []Group
-	for _, c := range f.Choices {
+	for n, c := range f.Choices {
 		i := slices.IndexFunc(out, func(g Group) bool { return g.Name == c.Group })
 		if i < 0 {
 			i, out = len(out), append(out, Group{Name: c.Group})
 		}
 		c.field = f.Name
-		c.id = f.ID() + "-" + c.Value
+		c.id = f.ID() + "-" + strconv.Itoa(n+1)
 		out[i].Choices = append(out[i].Choices, c)
 	}
 	return out

@@ -19,7 +19,7 @@ var own = MustParse(files)
 
 // Templates are the pages of one package. Each file in templates/ is a page:
 // what stands below the heading, with a Frame as its data. A file whose name
-// begins with _ defines pieces for all of them.
+// ends in .part.html defines pieces for all of them.
 type Templates struct{ pages map[string]*template.Template }
 
 // MustParse reads templates/*.html of an embedded folder. It panics where one
@@ -29,10 +29,10 @@ func MustParse(fsys fs.FS) *Templates {
 	if err != nil || len(names) == 0 {
 		panic(fmt.Sprint("console: no templates: ", err))
 	}
-	base := template.Must(template.New("").Funcs(funcs).ParseFS(files, "templates/_*.html"))
+	base := template.Must(template.New("").Funcs(funcs).ParseFS(files, "templates/*.part.html"))
 	var pages []string
 	for _, name := range names {
-		if !strings.HasPrefix(path.Base(name), "_") {
+		if !strings.HasSuffix(name, ".part.html") {
 			pages = append(pages, name)
 		} else if fsys != fs.FS(files) {
 			template.Must(base.Parse(read(fsys, name)))
