@@ -21,8 +21,9 @@ type Filter struct {
 	Key     ident.APIKeyID  // as actor or target
 	Session ident.SessionID // as actor or target
 	Request ident.RequestID
-	Since   time.Time // inclusive
-	Until   time.Time // exclusive
+	Event   ident.EventID // the one event of that identifier
+	Since   time.Time     // inclusive
+	Until   time.Time     // exclusive
 }
 
 // Reader reads the log back.

@@ -24,6 +24,7 @@ import (
 // state is what changes while the house stands.
 type state struct {
 	ops     *server.Ops
+	public  *server.Server
 	serving atomic.Bool   // Run follows the log of changes
 	cleaned atomic.Int64  // unix microseconds of the last complete cleanup
 	ended   chan struct{} // holds one while a session ended that nobody was told of yet
@@ -78,7 +79,7 @@ func (h *House) buildServer(context.Context) error {
 	if err != nil {
 		return err
 	}
-	h.Handler = public
+	h.Handler, h.state.public = public, s
 	h.state.ops = &server.Ops{Metrics: h.Metrics.Handler(), Ready: h.ready, Pprof: h.conf.HTTP.Pprof}
 	h.Ops = h.state.ops.Handler()
 	return nil

@@ -22,6 +22,12 @@ func FirstEventID(at time.Time) EventID {
 	return EventID("evt_" + encode(b))
 }
 
+// ParseEventID accepts "evt_…".
+func ParseEventID(s string) (EventID, error) {
+	_, err := decode("evt_", s)
+	return EventID(s), err
+}
+
 // ParseRequestID accepts "req_…".
 func ParseRequestID(s string) (RequestID, error) {
 	_, err := decode("req_", s)

@@ -162,9 +162,13 @@ func (a auditReader) RecordAll(ctx context.Context, events ...audit.Event) error
 
 func (a auditReader) Events(ctx context.Context, t ident.Tenant, f audit.Filter, before int64, limit int) ([]audit.Event, error) {
 	q := a.db.read.WithContext(ctx)
-	if f.Request != "" {
-		q = near(q, f.Request).Where("(org_id || '') = ?", string(t.Org())) // not by its index, but by when it was
-	} else {
+	const elsewhere = "(org_id || '') = ?" // not by its index, but by the event's or when it was
+	switch {
+	case f.Event != "":
+		q = q.Where("id = ?", string(f.Event)).Where(elsewhere, string(t.Org()))
+	case f.Request != "":
+		q = near(q, f.Request).Where(elsewhere, string(t.Org()))
+	default:
 		q = q.Where("org_id = ?", string(t.Org()))
 	}
 	if before > 0 {

@@ -16,7 +16,7 @@ func (db *DB) AuditSearch() audit.Searcher { return auditReader{db} }
 // Search looks at a stretch of the log that an index gives in its order, and
 // filters what is in it.
 func (a auditReader) Search(ctx context.Context, t ident.Tenant, f audit.Filter, before int64, limit int) (audit.Found, error) {
-	if f.Request != "" {
+	if f.Request != "" || f.Event != "" {
 		events, err := a.Events(ctx, t, f, before, limit)
 		return audit.Found{Events: events}, err
 	}

@@ -52,6 +52,15 @@ func auditSearch(t *testing.T, f *fixture) {
 	if got, n := walk(audit.Filter{User: "user_1"}, 10); !slices.Equal(got, rare) || n != 1 {
 		t.Errorf("by person: %v in %d searches", got, n)
 	}
+	one, err := f.AuditSearch().Search(t.Context(), tenant(org), audit.Filter{Name: audit.LoginFailed}, 0, 1)
+	if err != nil || len(one.Events) != 1 {
+		t.Fatal(one, err)
+	}
+	for of, want := range map[ident.OrgID]int{org: 1, "org_b": 0} {
+		if got, err := f.AuditSearch().Search(t.Context(), tenant(of), audit.Filter{Event: one.Events[0].ID}, 0, 5); err != nil || len(got.Events) != want || got.Before != 0 {
+			t.Errorf("by identifier in %s: %v, %v", of, got, err)
+		}
+	}
 	at := func(n time.Duration) time.Time { return f.now.Add(n * time.Second) }
 	if got, _ := walk(audit.Filter{Since: at(6195)}, 10); !slices.Equal(got, []time.Duration{6198, 6197, 6196, 6195}) {
 		t.Errorf("since: %v", got)
