@@ -78,14 +78,15 @@ func Open(t testing.TB, look Look) *Window {
 		t.Fatalf("start Chromium: %v", err)
 	}
 	w.listen()
-	w.look(look)
+	w.LookAs(look)
 	return w
 }
 
 // For is the same window for another test or subtest.
 func (w *Window) For(t testing.TB) *Window { return &Window{t: t, ctx: w.ctx, script: w.script} }
 
-func (w *Window) look(l Look) {
+// LookAs makes the window look otherwise from now on.
+func (w *Window) LookAs(l Look) {
 	w.t.Helper()
 	scheme := "light"
 	if l.Dark {

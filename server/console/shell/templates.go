@@ -68,7 +68,7 @@ func (t *Templates) Fragment(name string, data any) Reply {
 
 var funcs = template.FuncMap{
 	"iso": func(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") },
-	"utc": func(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04") + " UTC" },
+	"utc": func(t time.Time) string { return t.UTC().Format("2\u00a0Jan\u00a02006, 15:04\u00a0UTC") },
 	"asset": func(name string) (string, error) {
 		a, ok := assets[name]
 		if !ok {

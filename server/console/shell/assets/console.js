@@ -2,7 +2,8 @@
 (() => {
   "use strict";
 
-  const date = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+  const date = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
+  const hour = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
   // Times are written in UTC by the server, and here in the viewer's own zone.
@@ -11,7 +12,8 @@
       const at = new Date(t.dateTime);
       if (isNaN(at)) continue;
       t.title = t.textContent + " · " + zone;
-      t.textContent = date.format(at);
+      // A line ends between the two, and not inside of them.
+      t.textContent = [date, hour].map((f) => f.format(at).replaceAll(" ", "\u00a0")).join(" ");
     }
   }
 
@@ -59,5 +61,9 @@
   document.addEventListener("htmx:load", (e) => better(e.detail.elt));
   // A page that the browser kept is asked for again: it may show what is gone.
   addEventListener("pageshow", (e) => { if (e.persisted) location.reload(); });
+  // A secret is shown once: the page that shows it leaves no entry in the history,
+  // and to load it again does nothing again.
+  if (document.querySelector(".secret")) history.replaceState(null, "", document.querySelector(".send a")?.href ?? "/");
+  document.querySelector("#menu [aria-current]")?.scrollIntoView({ block: "nearest" });
   document.getElementById("problems")?.focus();
 })();
