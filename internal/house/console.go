@@ -8,12 +8,13 @@ import (
 	"github.com/tokenhouse/tokenhouse/audit"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/server/console/operations"
+	"github.com/tokenhouse/tokenhouse/server/console/settings"
 	"github.com/tokenhouse/tokenhouse/server/console/shell"
 )
 
 // Console is every page of the console, each package with the services it shows.
 func (h *House) Console() shell.Console {
-	return shell.Console{Routes: slices.Concat(h.operations().Routes())}
+	return shell.Console{Routes: slices.Concat(h.settings().Routes(), h.operations().Routes())}
 }
 
 func (h *House) operations() operations.Pages {
@@ -34,7 +35,7 @@ func (e explainer) Explain(ctx context.Context, caller ident.Caller, request ide
 // consolePaths are the addresses of the console's pages, for the metrics.
 func consolePaths() []string {
 	var out []string
-	for _, r := range slices.Concat(operations.Pages{}.Routes()) {
+	for _, r := range slices.Concat(settings.Pages{}.Routes(), operations.Pages{}.Routes()) {
 		out = append(out, r.Path)
 	}
 	return out

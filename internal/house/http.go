@@ -58,7 +58,7 @@ func (h *House) buildServer(context.Context) error {
 			Ring: h.Ring, Feed: h.parts.revoked, StatusLists: h.parts.statusLists, OAuth: provider,
 			ClientServices: server.ClientServices{
 				Clients: h.Clients, Registrations: h.registrations(), Proofs: proofs, Inspector: h.inspector(),
-				Consents: &oauth.Consents{Store: h.DB.Authorizations(), Clients: h.Clients, Sessions: h.Sessions, Now: h.env.Now},
+				Consents: h.consents(),
 			},
 			Session: oauth.SessionClient(h.conf.Tokens.SessionTTL), API: oauth.APIClient(h.conf.Tokens.AccessTTL),
 			AuditServices: server.AuditServices{Audit: h.DB.Audit(), Exporter: h.AuditSealer(), Recorder: h.DB.Recorder(), Webhooks: h.Webhooks()},
