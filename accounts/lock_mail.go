@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/tokenhouse/tokenhouse/audit"
@@ -21,6 +20,8 @@ type Mailer interface {
 	// ErrMailRefused where one never will, and another error where a later try
 	// may help. It returns within a minute.
 	LoginLocked(ctx context.Context, l LockLetter) error
+	// Invited is LoginLocked for an invitation.
+	Invited(ctx context.Context, l InvitedLetter) error
 }
 
 // ErrMailRefused is the answer of a mail server that takes no such mail, today
@@ -86,23 +87,11 @@ type LockMail struct {
 // nothing waits. Replicas share the work. When ctx ends, what was begun is
 // brought to its end and nothing else is begun.
 func (m *LockMail) Deliver(ctx context.Context) (time.Time, error) {
-	for ctx.Err() == nil {
-		due, err := m.Queue.DueLockNotices(ctx, m.Now(), mailBatch)
-		if err != nil {
-			return time.Time{}, err
-		}
-		if len(due) == 0 {
-			break
-		}
-		var all sync.WaitGroup
-		failures := make([]error, len(due))
-		for i, n := range due {
-			all.Go(func() { failures[i] = m.attempt(context.WithoutCancel(ctx), n) })
-		}
-		all.Wait()
-		if err := errors.Join(failures...); err != nil {
-			return time.Time{}, err
-		}
+	due := func(ctx context.Context) ([]LockNotice, error) {
+		return m.Queue.DueLockNotices(ctx, m.Now(), mailBatch)
+	}
+	if err := attemptDue(ctx, due, m.attempt); err != nil {
+		return time.Time{}, err
 	}
 	return m.Queue.NextLockNotice(ctx)
 }
@@ -146,20 +135,15 @@ func (m *LockMail) settle(ctx context.Context, n LockNotice, user User, failure 
 	if failure != nil {
 		m.Log.WarnContext(ctx, "a mail was not sent", "user", user.ID, "attempt", n.Attempts, "err", failure)
 	}
-	refused := errors.Is(failure, ErrMailRefused)
-	switch {
-	case failure == nil:
-		m.observe(MailTaken)
+	result, wait := outcomeOf(failure, n.Attempts)
+	m.observe(result)
+	switch result {
+	case MailTaken:
 		return m.Queue.SettleLockNotice(ctx, n, e)
-	case !refused && n.Attempts <= len(mailRetries):
-		m.observe(MailRetried)
-		return m.Queue.PostponeLockNotice(ctx, n, now.Add(mailRetries[n.Attempts-1]))
+	case MailRetried:
+		return m.Queue.PostponeLockNotice(ctx, n, now.Add(wait))
 	}
-	e.Name, e.Outcome, e.Reason = audit.MailFailed, audit.Failure, "unreachable"
-	if refused {
-		e.Reason = "refused"
-	}
-	m.observe(MailFailed)
+	e.Name, e.Outcome, e.Reason = audit.MailFailed, audit.Failure, failedFor(failure)
 	return m.Queue.SettleLockNotice(ctx, n, e)
 }
 

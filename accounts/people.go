@@ -33,6 +33,7 @@ type People struct {
 	// time, so that its duration tells nothing.
 	Answer       func(ctx context.Context, at time.Time) error
 	RegisterTime time.Duration // how long a registration takes; not delayed where zero
+	Mails        bool          // invitations are sent by mail; else their links are shown to whoever invites
 	Now          func() time.Time
 	Random       io.Reader
 }

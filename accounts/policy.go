@@ -25,6 +25,14 @@ type Policy struct {
 	Product   string // the name of the service, "tokenhouse" where empty: not to be used in passwords
 }
 
+// Least is how many characters a password has at least.
+func (p Policy) Least() int {
+	if p.MinLength == 0 {
+		return DefaultMinLength
+	}
+	return p.MinLength
+}
+
 // Check judges a new password. about is what the account says of itself
 // (e-mail, name, organisation), which a password must not contain. What others
 // had stolen from them is refused wherever a password is set (NIST SP 800-63B-4
@@ -33,11 +41,7 @@ func (p Policy) Check(field, password string, about ...string) error {
 	if err := Presentable(field, password); err != nil {
 		return err
 	}
-	least := p.MinLength
-	if least == 0 {
-		least = DefaultMinLength
-	}
-	if utf8.RuneCountInString(norm.NFC.String(password)) < least {
+	if least := p.Least(); utf8.RuneCountInString(norm.NFC.String(password)) < least {
 		return fault.Refuse(field, "must have at least "+strconv.Itoa(least)+" characters")
 	}
 	product := p.Product

@@ -62,6 +62,8 @@ func (p *People) exists(ctx context.Context, target audit.Target) (bool, error) 
 		_, err = p.Store.User(ctx, ident.UserID(target.ID))
 	case "service_account":
 		return p.Store.ServiceAccountExists(ctx, ident.UserID(target.ID))
+	case "invitation":
+		return p.Store.InvitationExists(ctx, ident.InvitationID(target.ID))
 	case "org":
 		_, err = p.Store.Org(ctx, ident.OrgID(target.ID))
 	default:

@@ -15,6 +15,7 @@ type Store interface {
 	UserReader
 	OrgReader
 	ServiceAccountReader
+	InvitationReader
 	// InTx runs fn in one transaction with the events and changes it makes. fn
 	// may run again after a deadlock, so it sets its results anew.
 	InTx(ctx context.Context, fn func(Tx) error) error
@@ -71,6 +72,8 @@ type Tx interface {
 	UserTx
 	OrgTx
 	ServiceAccountTx
+	InvitationTx
+	StandingTx
 	SetupTx
 	// EndSessions revokes the sessions that e selects and announces each. It
 	// returns how many there were.

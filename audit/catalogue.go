@@ -26,6 +26,11 @@ const (
 	MemberAdded          Name = "member.added"
 	MemberRemoved        Name = "member.removed"
 	MemberRoleSet        Name = "member.role_set"
+	InvitationCreated    Name = "invitation.created"
+	InvitationResent     Name = "invitation.resent"
+	InvitationRevoked    Name = "invitation.revoked"
+	InvitationAccepted   Name = "invitation.accepted"
+	InvitationRefused    Name = "invitation.refused" // somebody had the link, and it was no good any more
 	RoleSet              Name = "role.set"
 	RoleDeleted          Name = "role.deleted"
 	SessionRefreshed     Name = "session.refreshed" // routine: first per hour
@@ -107,6 +112,7 @@ var catalogue = []entry{
 	{RoleSet, "TH1221I"}, {RoleDeleted, "TH1222I"},
 	{ServiceCreated, "TH1231I"}, {ServiceUpdated, "TH1232I"}, {ServiceRoleSet, "TH1233I"},
 	{ServiceDisabled, "TH1234I"}, {ServiceEnabled, "TH1235I"}, {ServiceDeleted, "TH1236I"},
+	{InvitationCreated, "TH1241I"}, {InvitationResent, "TH1242I"}, {InvitationRevoked, "TH1243I"}, {InvitationAccepted, "TH1244I"}, {InvitationRefused, "TH1245W"},
 	{SessionRefreshed, "TH1301I"}, {SessionRevoked, "TH1302I"}, {RefreshRefused, "TH1303W"}, {RefreshReused, "TH1304E"}, {TokenRevoked, "TH1305I"},
 	{TokenExchanged, "TH1306I"}, {AccessTokenRefused, "TH1307W"},
 	{APIKeyCreated, "TH1401I"}, {APIKeyUpdated, "TH1402I"}, {APIKeyRotated, "TH1403I"}, {APIKeyRevoked, "TH1404I"},

@@ -9,11 +9,12 @@ import (
 
 // The forms of our pages. A token for one is no good in another.
 const (
-	formLogin   = "login"
-	formConsent = "consent"
-	formLogout  = "logout"
-	formUnlock  = "unlock"
-	formAgain   = "again"
+	formLogin      = "login"
+	formConsent    = "consent"
+	formLogout     = "logout"
+	formUnlock     = "unlock"
+	formInvitation = "invitation"
+	formAgain      = "again"
 )
 
 // formToken is what a form of ours carries so that no other site can send it

@@ -152,7 +152,7 @@ func calls(t testing.TB) []call {
 		for method, op := range doc.Paths.Value(path).Operations() {
 			c := call{method: method, template: path, tags: op.Tags, path: strings.NewReplacer(
 				"/api-keys/{id}", "/api-keys/key_"+none, "/users/{id}", "/users/user_"+none, "/service-accounts/{id}", "/service-accounts/svc_"+none, "/sessions/{id}", "/sessions/sess_"+none,
-				"/auth/verify/{permissions}", "/auth/verify/agents:read", "/status-lists/{id}", "/status-lists/no-such-list", "/signing-keys/{id}", "/signing-keys/no-such-key", "/organizations/{id}", "/organizations/org_"+none, "/clients/{id}", "/clients/cli_"+none, "/webhooks/{id}", "/webhooks/hook_"+none, "{client_id}", "cli_"+none, "{request_id}", "req_"+none, "{user_id}", "user_"+none, "{name}", "no-such-role",
+				"/auth/verify/{permissions}", "/auth/verify/agents:read", "/status-lists/{id}", "/status-lists/no-such-list", "/signing-keys/{id}", "/signing-keys/no-such-key", "/organizations/{id}", "/organizations/org_"+none, "/clients/{id}", "/clients/cli_"+none, "/webhooks/{id}", "/webhooks/hook_"+none, "/invitations/{id}", "/invitations/inv_"+none, "{client_id}", "cli_"+none, "{request_id}", "req_"+none, "{user_id}", "user_"+none, "{name}", "no-such-role",
 			).Replace(path)}
 			if strings.Contains(c.path, "{") {
 				t.Fatalf("no value for the parameters of %s", path)

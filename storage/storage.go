@@ -56,6 +56,7 @@ type Stores interface {
 	Logins() accounts.LoginStore
 	Locks() accounts.LockReader
 	LockNotices() accounts.LockNoticeQueue
+	InvitationQueue() accounts.InvitationQueue
 	Exchanges() oauth.Store
 	Clients() oauth.ClientStore
 	ClientAssertions() oauth.AssertionStore

@@ -52,7 +52,7 @@ file. "tokenhouse config check" explains every mistake at once.`,
 	p.settingFlags(root)
 	root.AddCommand(
 		p.serveCommand(), p.configCommand(), p.migrateCommand(),
-		p.orgCommand(), p.userCommand(), p.roleCommand(), p.serviceAccountCommand(),
+		p.orgCommand(), p.userCommand(), p.invitationCommand(), p.roleCommand(), p.serviceAccountCommand(),
 		p.apiKeyCommand(), p.clientCommand(), p.signingKeyCommand(), p.masterKeyCommand(), p.sessionCommand(), p.auditCommand(), p.explainCommand(), p.webhookCommand(),
 		p.quickstartCommand(), p.healthcheckCommand(), p.versionCommand(),
 	)

@@ -89,7 +89,7 @@ type parts struct {
 	statusLists *tokens.StatusLists
 	places      *tokens.PlaceBlocks // of access tokens in status lists
 	clientUsage *oauth.ClientUsage
-	lockMail    *accounts.LockMail // tells people of locks; nil where no mail is sent
+	mails       mails
 	refusals    *tokens.Refusals   // of access tokens
 	backchannel *oauth.Backchannel // tells clients that sessions of theirs ended
 	webhooks    hooks
@@ -167,7 +167,7 @@ func (h *House) committed(events []audit.Event, cs []changes.Change) {
 	h.Metrics.Observe(events)
 	h.Feed.Publish(cs...)
 	h.sessionsEnded(cs)
-	h.loginsLocked(events)
+	h.mailsQueued(events)
 }
 
 // keyMargin is how much longer than its tokens a retired key is published: other

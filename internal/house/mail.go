@@ -90,13 +90,27 @@ func (c Config) UnlockURL(token secret.Plain) string {
 	return c.Issuer + unlockPath + "?token=" + token.Reveal()
 }
 
+// invitationPath is the page behind the link of an invitation.
+const invitationPath = "/invitation"
+
+// InvitationURL is the address of the page behind an invitation's token.
+func (c Config) InvitationURL(token secret.Plain) string {
+	return c.Issuer + invitationPath + "?token=" + token.Reveal()
+}
+
 // How soon and how late mails that are waiting are looked for.
 const (
 	mailsSoonest = time.Second
 	mailsLatest  = 15 * time.Second
 )
 
-// buildMail makes what tells people of locks.
+// mails are what sends each kind of mail; nil where none is sent.
+type mails struct {
+	locks       *accounts.LockMail // tells people of locks
+	invitations *accounts.InvitationMail
+}
+
+// buildMail makes what tells people of locks, and invites them.
 func (h *House) buildMail(context.Context) error {
 	c := h.conf.Mail
 	if !c.enabled() {
@@ -111,20 +125,27 @@ func (h *House) buildMail(context.Context) error {
 		return fmt.Errorf("issuer: %w", err)
 	}
 	h.Logins.Mails = true
-	h.parts.lockMail = &accounts.LockMail{
+	h.People.Mails = true
+	sender := &mail.Sender{
+		Server: c.Server, Security: mail.Security(c.Security), Username: c.Username, Password: c.Password, From: c.From,
+		Roots: roots, Service: issuer.Hostname(), Now: h.env.Now,
+	}
+	observe := func(r accounts.MailResult) { h.Metrics.Mailed(string(r)) }
+	h.parts.mails.locks = &accounts.LockMail{
 		Queue: h.DB.LockNotices(), Users: h.DB.Accounts(), Page: h.conf.UnlockURL, Now: h.env.Now, Random: h.env.Random, Log: h.env.Logger,
-		Mailer: &mail.Sender{
-			Server: c.Server, Security: mail.Security(c.Security), Username: c.Username, Password: c.Password, From: c.From,
-			Roots: roots, Service: issuer.Hostname(), Now: h.env.Now,
-		},
-		Observe: func(r accounts.MailResult) { h.Metrics.Mailed(string(r)) },
+		Mailer: sender, Observe: observe,
+	}
+	h.parts.mails.invitations = &accounts.InvitationMail{
+		Queue: h.DB.InvitationQueue(), Page: h.conf.InvitationURL, Now: h.env.Now, Random: h.env.Random, Log: h.env.Logger,
+		Mailer: sender, Observe: observe,
 	}
 	return nil
 }
 
-// loginsLocked wakes the sending of mails where a commit may have queued one.
-func (h *House) loginsLocked(events []audit.Event) {
-	if !slices.ContainsFunc(events, func(e audit.Event) bool { return e.Name == audit.LoginLocked }) {
+// mailsQueued wakes the sending of mails where a commit may have queued one.
+func (h *House) mailsQueued(events []audit.Event) {
+	queues := []audit.Name{audit.LoginLocked, audit.InvitationCreated, audit.InvitationResent}
+	if !slices.ContainsFunc(events, func(e audit.Event) bool { return slices.Contains(queues, e.Name) }) {
 		return
 	}
 	select {
@@ -135,7 +156,7 @@ func (h *House) loginsLocked(events []audit.Event) {
 
 // SendMails sends the mails that are due now.
 func (h *House) SendMails(ctx context.Context) error {
-	if h.parts.lockMail == nil {
+	if h.parts.mails.locks == nil {
 		return nil
 	}
 	_, err := h.sendMails(ctx)
@@ -144,18 +165,23 @@ func (h *House) SendMails(ctx context.Context) error {
 
 // sendMails sends what is due and returns when the next is.
 func (h *House) sendMails(ctx context.Context) (time.Time, error) {
-	next, err := h.parts.lockMail.Deliver(ctx)
-	behind, failure := h.parts.lockMail.Behind(ctx)
-	if failure == nil {
-		h.Metrics.MailBehind(behind)
+	next, err := h.parts.mails.locks.Deliver(ctx)
+	other, otherErr := h.parts.mails.invitations.Deliver(ctx)
+	if next.IsZero() || !other.IsZero() && other.Before(next) {
+		next = other
 	}
-	return next, errors.Join(err, failure)
+	behind, failure := h.parts.mails.locks.Behind(ctx)
+	more, otherFailure := h.parts.mails.invitations.Behind(ctx)
+	if failure == nil && otherFailure == nil {
+		h.Metrics.MailBehind(max(behind, more))
+	}
+	return next, errors.Join(err, otherErr, failure, otherFailure)
 }
 
 // deliverMails sends mails until ctx ends: at once after a lock here, when an
 // attempt is due again, and now and then for the replicas that cannot.
 func (h *House) deliverMails(ctx context.Context) {
-	if h.parts.lockMail == nil {
+	if h.parts.mails.locks == nil {
 		return
 	}
 	for {
@@ -179,10 +205,13 @@ func (h *House) deliverMails(ctx context.Context) {
 	}
 }
 
-// forgetMails removes the notices that no longer matter.
+// forgetMails removes the notices and the invitations that no longer matter.
 func (h *House) forgetMails(ctx context.Context) (err error) {
-	for more := h.parts.lockMail != nil; more && err == nil && ctx.Err() == nil; {
-		more, err = h.parts.lockMail.Prune(ctx)
+	for more := h.parts.mails.locks != nil; more && err == nil && ctx.Err() == nil; {
+		more, err = h.parts.mails.locks.Prune(ctx)
+	}
+	for more := true; more && err == nil && ctx.Err() == nil; {
+		more, err = accounts.PruneInvitations(ctx, h.DB.InvitationQueue(), h.env.Now())
 	}
 	return err
 }

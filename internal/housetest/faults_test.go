@@ -106,6 +106,14 @@ var operations = []operation{
 		s := h.Login(p)
 		return remove("/api/v1/service-accounts/"+serviceAccount(h.Client().As(s.Access), "bot", "viewer"), s.Access)
 	}, http.StatusNoContent},
+	{"invite somebody", func(h *housetest.Harness, p housetest.Person) func(*housetest.Client) housetest.Reply {
+		return post("/api/v1/invitations", h.Login(p).Access, map[string]string{"email": "guest@example.org", "role": "viewer"})
+	}, http.StatusCreated},
+	{"take an invitation back", func(h *housetest.Harness, p housetest.Person) func(*housetest.Client) housetest.Reply {
+		s := h.Login(p)
+		id, _ := invite(h.Client().As(s.Access), "guest@example.org", "viewer")
+		return remove("/api/v1/invitations/"+id, s.Access)
+	}, http.StatusNoContent},
 	{"change a webhook's secret", func(h *housetest.Harness, p housetest.Person) func(*housetest.Client) housetest.Reply {
 		s := h.Login(p)
 		return post("/api/v1/webhooks/"+webhook(h.Client().As(s.Access))+"/rotate-secret", s.Access, map[string]string{"grace": "1h"})

@@ -44,12 +44,13 @@ func settle(h *housetest.Harness, slug string) estate {
 	bot := serviceAccount(c, slug+"-bot", "engineer")
 	hook := c.Post("/api/v1/webhooks", map[string]any{"url": "https://hooks.example/" + slug}).Expect(http.StatusCreated)
 	c.Patch("/api/v1/webhooks/"+hook.Text("id"), map[string]string{"status": "disabled"}).Expect(http.StatusOK) // it would be told of everything
+	invitation, _ := invite(c, slug+"-guest@example.com", "viewer")
 	var sessions []string
 	for _, s := range c.Get("/api/v1/sessions").Expect(http.StatusOK).List("data") {
 		sessions = append(sessions, s.(map[string]any)["id"].(string))
 	}
 	e.kid = activeKey(h.House(), "ES256")
-	e.ids = append([]string{string(org), string(e.owner.ID), string(member.ID), keyID, agent, incident, client.Text("client_id"), bot, hook.Text("id")}, sessions...)
+	e.ids = append([]string{string(org), string(e.owner.ID), string(member.ID), keyID, agent, incident, client.Text("client_id"), bot, hook.Text("id"), invitation}, sessions...)
 	e.secrets = append([]string{e.owner.Email, member.Email, "Organisation " + slug, slug + "-client", slug + "-bot", client.Text("client_secret"), hook.Text("secret"), "hooks.example/" + slug, key, e.session.Access, e.session.Refresh}, e.ids...)
 	return e
 }
@@ -60,7 +61,7 @@ func (e estate) view(c *housetest.Client) string {
 	var out []string
 	for _, path := range []string{
 		"/api/v1/me", "/api/v1/users", "/api/v1/memberships", "/api/v1/organizations", "/api/v1/roles",
-		"/api/v1/api-keys", "/api/v1/clients", "/api/v1/service-accounts", "/api/v1/agents", "/api/v1/incidents", "/api/v1/metrics",
+		"/api/v1/api-keys", "/api/v1/clients", "/api/v1/service-accounts", "/api/v1/invitations", "/api/v1/agents", "/api/v1/incidents", "/api/v1/metrics",
 		"/api/v1/organizations/" + string(e.owner.Org) + "/key-policy",
 	} {
 		out = append(out, string(c.As(e.session.Access).Get(path).Expect(http.StatusOK).Body))
@@ -83,6 +84,7 @@ func bodies(victim estate) map[string]map[string]any {
 		"POST /api/v1/clients":                        {"name": "intruder", "grants": []string{"client_credentials"}, "scopes": []string{"agents:read"}},
 		"POST /api/v1/service-accounts":               {"name": "intruder", "role": "viewer"},
 		"PATCH /api/v1/service-accounts/{id}":         {"status": "disabled"},
+		"POST /api/v1/invitations":                    {"email": "intruder@example.org", "role": "viewer"},
 		"POST /api/v1/webhooks":                       {"url": "http://127.0.0.1:9/intruder"},
 		"PATCH /api/v1/webhooks/{id}":                 {"url": "http://127.0.0.1:9/intruder"},
 		"POST /api/v1/webhooks/{id}/replay":           {"since": "2020-01-01T00:00:00Z"},

@@ -25,7 +25,9 @@ type witness struct {
 	bot     string // a service account
 	hook    string // a webhook
 	given   string // the id of a key that it was given
-	seen    int64  // the newest event so far
+
+	invitation string
+	seen       int64 // the newest event so far
 }
 
 // admin speaks for the owner, whose one login is read over.
@@ -205,6 +207,16 @@ var decisions = []happening{
 		return stranger(t, w).Delete("/api/v1/service-accounts/" + w.bot)
 	}, []string{"tenant.cross_org_denied denied"}},
 	{"it gone", byBot("DELETE", nil), []string{"service_account.deleted success"}},
+	{"an invitation", func(t *testing.T, w *witness) housetest.Reply {
+		r := w.admin(t).Post("/api/v1/invitations", map[string]string{"email": "guest@example.org", "role": "viewer"}).Expect(http.StatusCreated)
+		w.invitation = r.Text("id")
+		return r
+	}, []string{"invitation.created success"}},
+	{"it once more", byInvitation("POST", "/resend"), []string{"invitation.resent success"}},
+	{"another organisation's invitation", func(t *testing.T, w *witness) housetest.Reply {
+		return stranger(t, w).Delete("/api/v1/invitations/" + w.invitation)
+	}, []string{"tenant.cross_org_denied denied"}},
+	{"it taken back", byInvitation("DELETE", ""), []string{"invitation.revoked success"}},
 	{"a webhook", func(t *testing.T, w *witness) housetest.Reply {
 		r := w.admin(t).Post("/api/v1/webhooks", map[string]any{"url": "http://127.0.0.1:9/", "events": []string{"setup.*"}}).Expect(http.StatusCreated)
 		w.hook = r.Text("id")
@@ -230,6 +242,13 @@ var decisions = []happening{
 func byBot(method string, body any) func(*testing.T, *witness) housetest.Reply {
 	return func(t *testing.T, w *witness) housetest.Reply {
 		return w.admin(t).Do(method, "/api/v1/service-accounts/"+w.bot, body)
+	}
+}
+
+// byInvitation asks about the invitation.
+func byInvitation(method, path string) func(*testing.T, *witness) housetest.Reply {
+	return func(t *testing.T, w *witness) housetest.Reply {
+		return w.admin(t).Do(method, "/api/v1/invitations/"+w.invitation+path, nil)
 	}
 }
 

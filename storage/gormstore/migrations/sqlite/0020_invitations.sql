@@ -1,0 +1,45 @@
+-- +goose Up
+-- Offers to join an organisation. state is open, accepted, revoked or expired; an
+-- open one may have expired by its time. permits is what the role permitted when
+-- it was offered last: whoever accepts gets no more.
+CREATE TABLE invitations (
+	id         TEXT NOT NULL PRIMARY KEY,
+	org_id     TEXT NOT NULL REFERENCES organisations (id),
+	email      TEXT NOT NULL,
+	canonical  TEXT NOT NULL,
+	role       TEXT NOT NULL,
+	permits    TEXT NOT NULL,
+	inviter    TEXT NOT NULL,
+	invited_by TEXT NOT NULL,
+	state      TEXT NOT NULL,
+	created_at INTEGER NOT NULL,
+	expires_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX invitations_org ON invitations (org_id, id);
+CREATE UNIQUE INDEX invitations_open ON invitations (org_id, canonical) WHERE state = 'open';
+CREATE INDEX invitations_expires_at ON invitations (expires_at);
+
+-- Their links. The token itself is nowhere but in the mail, or was shown once.
+CREATE TABLE invitation_links (
+	digest     BLOB NOT NULL PRIMARY KEY,
+	invitation TEXT NOT NULL REFERENCES invitations (id)
+) WITHOUT ROWID;
+CREATE INDEX invitation_links_invitation ON invitation_links (invitation);
+
+-- A letter for each time an invitation was sent, in the commit that wants it sent.
+-- due_at is as in lock_notices. They are counted by organisation (created_at) and by
+-- address (sent_at, 0 where it was not sent), so that nobody gets many.
+CREATE TABLE invitation_letters (
+	id         TEXT NOT NULL PRIMARY KEY,
+	invitation TEXT NOT NULL REFERENCES invitations (id),
+	org_id     TEXT NOT NULL,
+	canonical  TEXT NOT NULL,
+	created_at INTEGER NOT NULL,
+	sent_at    INTEGER NOT NULL,
+	due_at     INTEGER NOT NULL,
+	attempts   INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX invitation_letters_due ON invitation_letters (due_at, id) WHERE due_at > 0;
+CREATE INDEX invitation_letters_org ON invitation_letters (org_id, created_at);
+CREATE INDEX invitation_letters_canonical ON invitation_letters (canonical, sent_at);
+CREATE INDEX invitation_letters_invitation ON invitation_letters (invitation);
