@@ -15,9 +15,9 @@ const lockoutsPath = "/console/lockouts"
 
 // lockMeaning says what is locked, and what is not.
 var lockMeaning = map[accounts.CounterKind]string{
-	accounts.PairCounter:   "From one network only",
-	accounts.PoolCounter:   "From everywhere but their own devices",
-	accounts.DeviceCounter: "On a device of theirs",
+	accounts.PairCounter:   "The one that the attempts came from",
+	accounts.PoolCounter:   "Their own devices still let them in",
+	accounts.DeviceCounter: "Others still let them in",
 }
 
 func (p Pages) lockouts(ctx context.Context, v shell.Visit) (shell.Reply, error) {
