@@ -24,7 +24,7 @@ var floors = map[string]int{
 	"oauth": 4, "tokens/verify/ginverify": 4, "accounts/mail": 4, "server/console/shell": 4,
 	"metrics": 5, "storage/gormstore": 5, "storage/faulty": 5,
 	"server/pages": 5, "server/console/settings": 5, "server/console/organization": 5, "server/console/operations": 5,
-	"server":       6, "server/demo": 6, "storage": 6,
+	"server": 6, "server/demo": 6, "storage": 6,
 	"internal/house": 7, "storage/storagetest": 7,
 	"internal/housetest": 8, "internal/drills": 8,
 	"cmd/tokenhouse": 9,

@@ -179,6 +179,13 @@ func (w *Window) Arrives(prefix string) {
 	until(w, "wait for "+prefix, `location.href.startsWith(`+quote(prefix)+`) && document.readyState === 'complete'`)
 }
 
+// Back goes back to the page before, whatever that shows now.
+func (w *Window) Back() {
+	w.t.Helper()
+	Eval[bool](w, `(document.documentElement.dataset.left = 'yes', history.back(), true)`)
+	until(w, "wait for the page before", `document.documentElement.dataset.left === undefined && document.readyState === 'complete'`)
+}
+
 // Focused waits until an element has the focus.
 func (w *Window) Focused(css string) {
 	w.t.Helper()

@@ -135,12 +135,32 @@ func (p *Page) formOf(n *html.Node) Form {
 		case d.Type != html.ElementNode:
 		case d.Data == "button" && (kind == "" || kind == "submit"):
 			f.Buttons = append(f.Buttons, Button{name, attribute(d, "value"), text(d)})
-		case d.Data == "input" && name != "" && (kind != "checkbox" || has(d, "checked")):
+		case d.Data == "input" && name != "" && (kind != "checkbox" && kind != "radio" || has(d, "checked")):
 			f.Fields.Add(name, attribute(d, "value"))
 			f.Types[name] = kind
+		case d.Data == "textarea" && name != "" && d.FirstChild != nil:
+			f.Fields.Add(name, d.FirstChild.Data)
+			f.Types[name] = d.Data
+		case d.Data == "textarea" && name != "":
+			f.Fields.Add(name, "")
+			f.Types[name] = d.Data
+		case d.Data == "select" && name != "":
+			f.Fields.Add(name, chosen(d))
+			f.Types[name] = d.Data
 		}
 	}
 	return f
+}
+
+// chosen is the value of the option that is selected: the first, where none says so.
+func chosen(n *html.Node) string {
+	value, found := "", false
+	for d := range n.Descendants() {
+		if d.Type == html.ElementNode && d.Data == "option" && (!found || has(d, "selected")) {
+			value, found = attribute(d, "value"), true
+		}
+	}
+	return value
 }
 
 func has(n *html.Node, name string) bool {

@@ -3,6 +3,7 @@ package housetest_test
 import (
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -206,7 +207,7 @@ func TestConsoleLeadsNowhereThatIsMissing(t *testing.T) {
 	h := housetest.Start(t, housetest.Options{Still: true, Config: func(c *house.Config) { c.HTTP.Demo = false }})
 	b := h.Browser()
 	b.SignIn("/login", h.Admin)
-	seen, next := map[string]bool{}, []string{"/settings"}
+	seen, next, bodies := map[string]bool{}, []string{"/settings"}, ""
 	for len(next) > 0 {
 		path := next[0]
 		next = next[1:]
@@ -215,18 +216,46 @@ func TestConsoleLeadsNowhereThatIsMissing(t *testing.T) {
 		}
 		seen[path] = true
 		page := b.Open(path)
+		bodies += string(page.Body)
 		if page.Status != http.StatusOK || len(page.Headings) == 0 {
 			t.Errorf("%s: %s", path, page)
 		}
+		if weight := weigh(t, h, page); weight > 60_000 {
+			t.Errorf("%s weighs %d bytes with what it loads", path, weight)
+		}
 		for _, l := range page.Links {
-			if l.Host == page.URL.Host && l.Path != "" && !strings.HasPrefix(l.Path, "/oauth2/") && !seen[l.RequestURI()] && len(seen)+len(next) < 300 {
+			if l.Host == page.URL.Host && l.Path != "" && !strings.HasPrefix(l.Path, "/oauth2/") && !strings.HasPrefix(l.Path, "/login") && !seen[l.RequestURI()] && len(seen)+len(next) < 300 {
 				next = append(next, l.RequestURI())
 			}
 		}
 	}
 	for _, r := range consoleOf(t, h) {
-		if r.Method == http.MethodGet && !strings.Contains(r.Path, ":") && !seen[r.Path] {
+		if r.Method == http.MethodGet && !strings.Contains(r.Path, ":") && !strings.Contains(bodies, `"`+r.Path) {
 			t.Errorf("nothing leads to %s", r.Path)
 		}
 	}
+}
+
+var loaded = regexp.MustCompile(`(?:src|href)="([^"#]*)"[^>]*>`)
+
+// weigh is what a page and the files it loads cost on the way, in bytes: the
+// files gzip-encoded, the page not. It fails the test where one is not ours.
+func weigh(t *testing.T, h *housetest.Harness, page housetest.Page) int {
+	t.Helper()
+	weight := len(page.Body)
+	for _, m := range loaded.FindAllStringSubmatch(string(page.Body), -1) {
+		if !strings.Contains(m[1], "/assets/") {
+			if strings.Contains(m[0], "src=") {
+				t.Errorf("%s loads %s", page.URL, m[1])
+			}
+			continue
+		}
+		address, _, _ := strings.Cut(m[1], "#")
+		file := h.Client().With("Accept-Encoding", "gzip").Get(strings.ReplaceAll(address, "&amp;", "&")).Expect(http.StatusOK)
+		if file.Header.Get("Content-Encoding") != "gzip" || file.Header.Get("Cache-Control") != "public, max-age=31536000" || file.Header.Get("Vary") == "" {
+			t.Errorf("%s: %v", address, file.Header)
+		}
+		weight += len(file.Body)
+	}
+	return weight
 }
