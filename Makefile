@@ -55,6 +55,11 @@ test-timing: ## compare how long refused logins take, 2000 of each kind on both 
 	@TOKENHOUSE_TEST_TIMING=2000 $(GO) run -tags $(TAGS) ./internal/pgtest/withpostgres \
 		$(GO) test -count=1 -v -timeout 2h -tags $(TAGS) -run RefusedLogin ./internal/housetest
 
+.PHONY: gallery
+gallery: testenv ## write docs/gallery: every page of the console, by day on a laptop and by night on a phone
+	@rm -f docs/gallery/*.png
+	@TOKENHOUSE_TEST_GALLERY="$(CURDIR)/docs/gallery" $(GO) test -count=1 -tags $(TAGS) -run TestConsoleIsForEverybody ./internal/browsertest
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (60s)
 	@FUZZTIME=$(FUZZTIME) .ci/fuzz

@@ -33,6 +33,9 @@ func (s *Server) consoleRoutes() []route {
 	return out
 }
 
+// showHome serves GET /: whoever types our name looks for the console.
+func (s *Server) showHome(c *gin.Context) { s.send(c, goTo("/console")) }
+
 // consolePolicy allows our own files, and connections and forms to ourselves.
 const consolePolicy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 

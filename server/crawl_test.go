@@ -191,7 +191,7 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 		method, path string
 		status       int
 	}{
-		{"GET", "/", 404}, {"GET", "/nothing", 404}, {"GET", "/api/v1/nothing", 404}, {"POST", "/api/v2/auth/login", 404},
+		{"GET", "/nothing", 404}, {"GET", "/api/v1/nothing", 404}, {"POST", "/api/v2/auth/login", 404},
 		{"GET", "/api/v1/auth/login", 405}, {"PUT", "/api/v1/api-keys", 405}, {"TRACE", "/api/v1/me", 405}, {"HEAD", "/api/v1/me", 405},
 		{"PROPFIND", "/api/v1/me", 405}, {"OPTIONS", "/api/v1/me", 405}, {"DELETE", "/.well-known/jwks.json", 405},
 	} {

@@ -64,6 +64,7 @@ func (s *Server) loginRoutes() []route {
 // pageRoutes are what people look at. They judge the browser's own session.
 func (s *Server) pageRoutes() []route {
 	return []route{
+		{http.MethodGet, "/", ownJudge, s.showHome},
 		{http.MethodGet, authorizePath, ownJudge, handlePage(s, s.startAuthorization)},
 		{http.MethodPost, authorizePath, ownJudge, handlePage(s, s.startPosted)},
 		{http.MethodGet, loginPage, ownJudge, handlePage(s, s.showLogin)},

@@ -100,7 +100,7 @@ func TestPublicRoutes(t *testing.T) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 	if !slices.Equal(judges, []string{
-		"POST /api/v1/auth/logout", "GET /oauth2/authorize", "POST /oauth2/authorize", "GET /login", "POST /login", "GET /login/unlock", "POST /login/unlock", "GET /login/again", "POST /login/again", "GET /invitation", "POST /invitation", "GET /consent", "POST /consent",
+		"POST /api/v1/auth/logout", "GET /", "GET /oauth2/authorize", "POST /oauth2/authorize", "GET /login", "POST /login", "GET /login/unlock", "POST /login/unlock", "GET /login/again", "POST /login/again", "GET /invitation", "POST /invitation", "GET /consent", "POST /consent",
 		"GET /oauth2/logout", "POST /oauth2/logout", "POST /oauth2/logout/confirm",
 		"POST /oauth2/token", "POST /oauth2/introspect", "GET /oauth2/userinfo", "POST /oauth2/userinfo", "POST /oauth2/revoke",
 		"POST /oauth2/register", "GET /oauth2/register/:client_id", "PUT /oauth2/register/:client_id", "DELETE /oauth2/register/:client_id",

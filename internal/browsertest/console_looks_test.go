@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -131,6 +132,29 @@ func TestConsoleIsForEverybody(t *testing.T) {
 			lookAt(t, w, look, r)
 		}
 	}
+	if dir := os.Getenv(envGallery); dir != "" {
+		writeGallery(t, dir, routes)
+	}
+}
+
+// writeGallery writes the page that shows the pictures.
+func writeGallery(t *testing.T, dir string, routes []string) {
+	t.Helper()
+	var out strings.Builder
+	out.WriteString("# The console\n\nEvery page, by day on a laptop and by night on a phone. `make gallery` takes the pictures.\n")
+	for _, r := range routes {
+		if _, err := os.Stat(filepath.Join(dir, fileName(r)+"-1280.png")); err == nil {
+			fmt.Fprintf(&out, "\n## `%s`\n\n<img src=\"%s-1280.png\" width=\"640\" alt=\"%s on a laptop\"> <img src=\"%s-390.png\" width=\"195\" alt=\"%s on a phone\">\n", r, fileName(r), r, fileName(r), r)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "README.md"), []byte(out.String()), 0o644); err != nil { //nolint:gosec // for everybody
+		t.Fatal(err)
+	}
+}
+
+// fileName is what pictures of a page are called.
+func fileName(route string) string {
+	return strings.Trim(strings.NewReplacer("/", "-", ":", "").Replace(route), "-")
 }
 
 func lookAt(t *testing.T, w *browsertest.Window, look browsertest.Look, r string) {
@@ -138,7 +162,7 @@ func lookAt(t *testing.T, w *browsertest.Window, look browsertest.Look, r string
 	if !w.Has("main h1") {
 		return // a part of a page
 	}
-	name := strings.Trim(strings.NewReplacer("/", "-", ":", "").Replace(r), "-")
+	name := fileName(r)
 	shade := map[bool]string{true: "-dark", false: ""}[look.Dark]
 	w.Screenshot(fmt.Sprintf("%s-%d%s", name, look.Width, shade))
 	if dir := os.Getenv(envGallery); dir != "" && (look.Width == 1280 && !look.Dark || look.Width == 390 && look.Dark) {
