@@ -236,6 +236,40 @@ func TestConsoleLeadsNowhereThatIsMissing(t *testing.T) {
 	}
 }
 
+// SEC-WEB-16: what belongs to another organisation is not there, on no page, by
+// none of its ids.
+func TestConsoleShowsNothingOfAnotherOrganisation(t *testing.T) {
+	h := housetest.Start(t, housetest.Options{Still: true})
+	victim, intruder := settle(h, "victim"), settle(h, "intruder")
+	b := h.Browser()
+	b.SignIn("/login", intruder.owner)
+	for _, r := range consoleOf(t, h) {
+		if r.Method != http.MethodGet {
+			continue
+		}
+		before, after, takes := strings.Cut(r.Path, "/:")
+		_, after, _ = strings.Cut(after+"/", "/")
+		for _, id := range append([]string{victim.role}, victim.ids...) {
+			path := strings.TrimSuffix(before+"/"+id+"/"+after, "/")
+			if !takes {
+				path = r.Path
+			}
+			page := b.Open(path)
+			if takes && page.Status != http.StatusNotFound && page.Status != http.StatusForbidden { // what is of the deployment is forbidden
+				t.Errorf("%s: %s", path, page)
+			}
+			for _, s := range victim.secrets {
+				if s != id && strings.Contains(string(page.Body), s) {
+					t.Errorf("%s shows %s", path, s)
+				}
+			}
+			if !takes {
+				break
+			}
+		}
+	}
+}
+
 var loaded = regexp.MustCompile(`(?:src|href)="([^"#]*)"[^>]*>`)
 
 // weigh is what a page and the files it loads cost on the way, in bytes: the
