@@ -270,14 +270,14 @@ func TestConsoleShowsNothingOfAnotherOrganisation(t *testing.T) {
 	}
 }
 
-var loaded = regexp.MustCompile(`(?:src|href)="([^"#]*)"[^>]*>`)
+var fileAddress = regexp.MustCompile(`(?:src|href)="([^"#]*)"[^>]*>`)
 
 // weigh is what a page and the files it loads cost on the way, in bytes: the
 // files gzip-encoded, the page not. It fails the test where one is not ours.
 func weigh(t *testing.T, h *housetest.Harness, page housetest.Page) int {
 	t.Helper()
 	weight := len(page.Body)
-	for _, m := range loaded.FindAllStringSubmatch(string(page.Body), -1) {
+	for _, m := range fileAddress.FindAllStringSubmatch(string(page.Body), -1) {
 		if !strings.Contains(m[1], "/assets/") {
 			if strings.Contains(m[0], "src=") {
 				t.Errorf("%s loads %s", page.URL, m[1])

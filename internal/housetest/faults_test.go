@@ -111,7 +111,7 @@ var operations = []operation{
 	}, http.StatusCreated},
 	{"take an invitation back", func(h *housetest.Harness, p housetest.Person) func(*housetest.Client) housetest.Reply {
 		s := h.Login(p)
-		id, _ := invite(h.Client().As(s.Access), "guest@example.org", "viewer")
+		id, _ := inviteGuest(h.Client().As(s.Access), "guest@example.org", "viewer")
 		return remove("/api/v1/invitations/"+id, s.Access)
 	}, http.StatusNoContent},
 	{"change a webhook's secret", func(h *housetest.Harness, p housetest.Person) func(*housetest.Client) housetest.Reply {

@@ -10,8 +10,8 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/smtptest"
 )
 
-// invite returns the invitation's id, and its link where no mail is sent.
-func invite(c *housetest.Client, email, role string) (id, link string) {
+// inviteGuest returns the invitation's id, and its link where no mail is sent.
+func inviteGuest(c *housetest.Client, email, role string) (id, link string) {
 	r := c.Post("/api/v1/invitations", map[string]string{"email": email, "role": role}).Expect(http.StatusCreated)
 	if r.Has("link") {
 		link = r.Text("link")
@@ -109,7 +109,7 @@ func TestAnInvitationIsForOneAddressAndAWhile(t *testing.T) {
 	h := housetest.Start(t, housetest.Options{Still: true})
 	admin := func() *housetest.Client { return h.Client().As(h.Login(h.Admin).Access) }
 	eve := h.Person(h.Org("elsewhere"), "eve", "owner")
-	id, link := invite(admin(), "guest@example.org", "viewer")
+	id, link := inviteGuest(admin(), "guest@example.org", "viewer")
 	link = strings.TrimPrefix(link, h.Config.Issuer)
 	b := h.Browser()
 	b.SignIn("/login", eve)
@@ -131,7 +131,7 @@ func TestAnInvitationIsForOneAddressAndAWhile(t *testing.T) {
 	admin().Post("/api/v1/invitations", map[string]string{"email": "GUEST@example.org", "role": "viewer"}).Problem(http.StatusConflict, "CONFLICT")
 	h.Advance(2 * 24 * time.Hour)
 	gone("after fourteen", true, link)
-	_, link = invite(admin(), "guest@example.org", "viewer") // one that expired makes room
+	_, link = inviteGuest(admin(), "guest@example.org", "viewer") // one that expired makes room
 	link = strings.TrimPrefix(link, h.Config.Issuer)
 	gone("another", false, link)
 	list := admin().Get("/api/v1/invitations").Expect(http.StatusOK).List("data")
@@ -155,7 +155,7 @@ func TestInvitationsAreNoWayToSpam(t *testing.T) {
 		p := h.Person(h.Org("spam-"+name), "spammer-"+name, "owner")
 		c := h.Client().As(h.Login(p).Access)
 		c.Patch("/api/v1/organizations/"+string(p.Org), map[string]string{"name": "Prizes <b>http://evil.example/x?y</b>"}).Expect(http.StatusOK)
-		invite(c, victim, "viewer")
+		inviteGuest(c, victim, "viewer")
 	}
 	mailed(t, h)
 	if n := len(s.Mails()); n != 5 {
@@ -178,7 +178,7 @@ func TestInvitationsAreNoWayToSpam(t *testing.T) {
 func TestAnOrganisationsInvitationsAreBounded(t *testing.T) {
 	h := housetest.Start(t, housetest.Options{Still: true})
 	admin := h.Client().As(h.Login(h.Admin).Access)
-	id, _ := invite(admin, "guest@example.org", "viewer")
+	id, _ := inviteGuest(admin, "guest@example.org", "viewer")
 	for range 99 {
 		admin.Post("/api/v1/invitations/"+id+"/resend", nil).Expect(http.StatusOK)
 	}
@@ -187,5 +187,5 @@ func TestAnOrganisationsInvitationsAreBounded(t *testing.T) {
 		t.Error("not told when")
 	}
 	h.Advance(24*time.Hour + time.Minute)
-	invite(h.Client().As(h.Login(h.Admin).Access), "other@example.org", "viewer")
+	inviteGuest(h.Client().As(h.Login(h.Admin).Access), "other@example.org", "viewer")
 }

@@ -44,7 +44,7 @@ func settle(h *housetest.Harness, slug string) estate {
 	bot := serviceAccount(c, slug+"-bot", "engineer")
 	hook := c.Post("/api/v1/webhooks", map[string]any{"url": "https://hooks.example/" + slug}).Expect(http.StatusCreated)
 	c.Patch("/api/v1/webhooks/"+hook.Text("id"), map[string]string{"status": "disabled"}).Expect(http.StatusOK) // it would be told of everything
-	invitation, _ := invite(c, slug+"-guest@example.com", "viewer")
+	invitation, _ := inviteGuest(c, slug+"-guest@example.com", "viewer")
 	var sessions []string
 	for _, s := range c.Get("/api/v1/sessions").Expect(http.StatusOK).List("data") {
 		sessions = append(sessions, s.(map[string]any)["id"].(string))
