@@ -8,13 +8,21 @@ import (
 	"github.com/tokenhouse/tokenhouse/audit"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/server/console/operations"
+	"github.com/tokenhouse/tokenhouse/server/console/organization"
 	"github.com/tokenhouse/tokenhouse/server/console/settings"
 	"github.com/tokenhouse/tokenhouse/server/console/shell"
 )
 
 // Console is every page of the console, each package with the services it shows.
 func (h *House) Console() shell.Console {
-	return shell.Console{Routes: slices.Concat(h.settings().Routes(), h.operations().Routes())}
+	return shell.Console{Routes: slices.Concat(h.settings().Routes(), h.organization().Routes(), h.operations().Routes())}
+}
+
+func (h *House) organization() organization.Pages {
+	return organization.Pages{
+		Members: h.People, Invitations: h.People, Roles: h.People, Services: h.People, Orgs: h.People,
+		Clients: h.Clients, Policies: h.APIKeys, InvitationURL: h.conf.InvitationURL,
+	}
 }
 
 func (h *House) operations() operations.Pages {
@@ -35,7 +43,7 @@ func (e explainer) Explain(ctx context.Context, caller ident.Caller, request ide
 // consolePaths are the addresses of the console's pages, for the metrics.
 func consolePaths() []string {
 	var out []string
-	for _, r := range slices.Concat(settings.Pages{}.Routes(), operations.Pages{}.Routes()) {
+	for _, r := range slices.Concat(settings.Pages{}.Routes(), organization.Pages{}.Routes(), operations.Pages{}.Routes()) {
 		out = append(out, r.Path)
 	}
 	return out

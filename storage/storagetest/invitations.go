@@ -45,7 +45,7 @@ func (f *fixture) addInvitations(t *testing.T, is ...accounts.Invitation) {
 }
 
 // invitationKeeping: an invitation comes back as it was stored, to its organisation
-// and to whoever has its link; one address has one that is open, and it ends once.
+// and to whoever has its link.
 func invitationKeeping(t *testing.T, f *fixture) {
 	a, b, other := f.invitation("inv_1", "org_1", "a@example.com"), f.invitation("inv_2", "org_1", "b@example.com"), f.invitation("inv_3", "org_2", "a@example.com")
 	f.addInvitations(t, a, b, other)
@@ -68,6 +68,12 @@ func invitationKeeping(t *testing.T, f *fixture) {
 			t.Errorf("to %s it is %+v, %v", org, got, err)
 		}
 	}
+	f.keepsInvitation(t, a)
+}
+
+// keepsInvitation reads an invitation of org_1 in a transaction, changes it, links it.
+func (f *fixture) keepsInvitation(t *testing.T, a accounts.Invitation) {
+	t.Helper()
 	f.inPeopleTx(t, func(tx accounts.Tx) error {
 		if got, err := tx.Invitation("org_1", "inv_1"); err != nil || !reflect.DeepEqual(got, a) {
 			t.Errorf("read %+v, %v", got, err)
@@ -89,6 +95,11 @@ func invitationKeeping(t *testing.T, f *fixture) {
 	if _, err := f.Accounts().InvitationByLink(t.Context(), []byte("diges")); !errors.Is(err, fault.NotFound) {
 		t.Errorf("nobody's link: %v", err)
 	}
+}
+
+// invitationEnds: one address has one invitation that is open, and it ends once.
+func invitationEnds(t *testing.T, f *fixture) {
+	f.addInvitations(t, f.invitation("inv_1", "org_1", "a@example.com"), f.invitation("inv_3", "org_2", "a@example.com"))
 	twice := f.Accounts().InTx(t.Context(), func(tx accounts.Tx) error {
 		return tx.InsertInvitation(f.invitation("inv_4", "org_1", "a@example.com"))
 	})
@@ -162,6 +173,21 @@ func invitationLetters(t *testing.T, f *fixture) {
 	if i, err := q.InvitationOf(t.Context(), first); err != nil || i.ID != "inv_1" || i.OrgName != "org_1" {
 		t.Errorf("its invitation %+v, %v", i, err)
 	}
+	f.sendsOnce(t, first, second)
+	for n, before := range []time.Time{f.now, f.now.Add(2 * time.Hour)} {
+		if removed, err := q.PruneInvitations(t.Context(), before, 9); err != nil || removed != n {
+			t.Errorf("pruned %d before %v, %v", removed, before, err)
+		}
+	}
+	if next, err := q.NextInvitation(t.Context()); err != nil || !next.IsZero() {
+		t.Errorf("a letter is left: %v, %v", next, err)
+	}
+}
+
+// sendsOnce claims, puts off and settles the first of two letters.
+func (f *fixture) sendsOnce(t *testing.T, first, second accounts.InvitationLetter) {
+	t.Helper()
+	q := f.InvitationQueue()
 	won, err := q.ClaimInvitation(t.Context(), first, f.now.Add(time.Minute), []byte("digest"))
 	again, err2 := q.ClaimInvitation(t.Context(), first, f.now.Add(time.Minute), []byte("another"))
 	if err = errors.Join(err, err2); err != nil || !won || again {
@@ -193,12 +219,7 @@ func invitationLetters(t *testing.T, f *fixture) {
 	if oldest, err := q.OldestInvitation(t.Context(), f.now); err != nil || !oldest.IsZero() { // the second is not due
 		t.Errorf("oldest %v, %v", oldest, err)
 	}
-	for n, before := range []time.Time{f.now, f.now.Add(2 * time.Hour)} {
-		if removed, err := q.PruneInvitations(t.Context(), before, 9); err != nil || removed != n {
-			t.Errorf("pruned %d before %v, %v", removed, before, err)
-		}
-	}
-	if next, err := q.NextInvitation(t.Context()); err != nil || !next.IsZero() {
-		t.Errorf("a letter is left: %v, %v", next, err)
+	if next, err := q.NextInvitation(t.Context()); err != nil || !next.Equal(second.DueAt) {
+		t.Errorf("next after it %v, %v", next, err)
 	}
 }

@@ -90,6 +90,7 @@ var suites = []struct {
 	{"roles", roles},
 	{"service accounts", serviceAccounts},
 	{"invitations", invitationKeeping},
+	{"invitations: their ends", invitationEnds},
 	{"invitations: members", invitationMembers},
 	{"invitations: letters", invitationLetters},
 	{"set-up", setup},
