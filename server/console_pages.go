@@ -247,6 +247,15 @@ func (s *Server) failConsole(c *gin.Context, at shell.Visit, err error) {
 	s.writeConsole(c, row.status, body)
 }
 
+// failPlainly answers where no route does: people with a page, programs as always.
+func (s *Server) failPlainly(c *gin.Context, code fault.Code) {
+	if isOwnPage(c.Request.URL.Path) {
+		s.send(c, s.failure(c.Request, code))
+		return
+	}
+	s.fail(c.Writer, c.Request, code)
+}
+
 // noticeAge is how long a notice waits to be read.
 const noticeAge = time.Minute
 

@@ -25,8 +25,8 @@ func (s *Server) engine() *gin.Engine {
 	e.RedirectTrailingSlash, e.RedirectFixedPath, e.RemoveExtraSlash = false, false, false
 	e.ForwardedByClientIP = false
 	e.HandleMethodNotAllowed = true
-	e.NoRoute(func(c *gin.Context) { s.fail(c.Writer, c.Request, fault.NotFound) })
-	e.NoMethod(func(c *gin.Context) { s.fail(c.Writer, c.Request, fault.MethodNotAllowed) })
+	e.NoRoute(func(c *gin.Context) { s.failPlainly(c, fault.NotFound) })
+	e.NoMethod(func(c *gin.Context) { s.failPlainly(c, fault.MethodNotAllowed) })
 	for _, r := range s.routes() {
 		e.Handle(r.method, r.path, s.enforce(r.guard), r.serve)
 	}

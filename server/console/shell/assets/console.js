@@ -59,8 +59,15 @@
 
   better(document);
   document.addEventListener("htmx:load", (e) => better(e.detail.elt));
-  // A page that the browser kept is asked for again: it may show what is gone.
-  addEventListener("pageshow", (e) => { if (e.persisted) location.reload(); });
+  // A page that the browser keeps holds no secret, and is asked for again when it
+  // is shown once more: it may show what is gone.
+  const secret = document.querySelector(".secret");
+  addEventListener("pagehide", () => {
+    for (const code of secret?.querySelectorAll(".copy code") ?? []) code.textContent = "";
+  });
+  addEventListener("pageshow", (e) => {
+    if (e.persisted) location.replace(secret?.dataset.done || location.href);
+  });
   // A secret is shown once: the page that shows it leaves no entry in the history,
   // and to load it again does nothing again.
   if (document.querySelector(".secret")) history.replaceState(null, "", document.querySelector(".send a")?.href ?? "/");
