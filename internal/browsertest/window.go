@@ -98,7 +98,9 @@ func (w *Window) LookAs(l Look) {
 	}
 	w.do("change how the window looks", chromedp.Steps(
 		chromedp.EmulateViewport(width, height),
-		call(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}),
+		call(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+			{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}, // what moves takes no clicks
+		}}),
 	))
 	w.script = !l.NoScript
 	w.scripts(w.script)

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/tokenhouse/tokenhouse/audit"
 	"github.com/tokenhouse/tokenhouse/internal/fault"
@@ -40,7 +41,11 @@ func (p Pages) event(ctx context.Context, v shell.Visit) (shell.Reply, error) {
 	e := found.Events[0]
 	page := eventPage{Facts: factsOf(e), Related: relatedTo(e)}
 	for _, name := range slices.Sorted(maps.Keys(e.Meta)) {
-		page.Meta = append(page.Meta, shell.Fact{Label: spoken(name), Cell: shell.Cell{Text: e.Meta[name], Long: true}})
+		value := shell.Cell{Text: e.Meta[name], Long: true}
+		if at, err := time.Parse(time.RFC3339, e.Meta[name]); err == nil {
+			value = shell.When(at, "")
+		}
+		page.Meta = append(page.Meta, shell.Fact{Label: spoken(name), Cell: value})
 	}
 	if page.Text, err = jsonOf(e); err != nil {
 		return shell.Reply{}, err
@@ -67,15 +72,15 @@ func factsOf(e audit.Event) []shell.Fact {
 			out = append(out, shell.Fact{Label: label, Cell: shell.Cell{Text: text, Code: code, Long: true}})
 		}
 	}
-	add("Reason", among(reasonTexts, e.Reason), false)
+	add("Reason", reasonOf(e.Name, e.Reason), false)
 	add("Who", cmp.Or(e.Actor.Name, e.Actor.ID, spoken(e.Actor.Type)), false)
 	if e.Actor.Name != "" {
 		add("Who (ID)", e.Actor.ID, true)
 	}
 	add("By", spoken(e.Actor.Via), false)
 	for _, t := range e.Targets {
-		add(spoken(t.Type), t.Name, false)
-		add(spoken(t.Type)+" (ID)", t.ID, true)
+		add(among(typeTexts, t.Type), t.Name, false)
+		add(among(typeTexts, t.Type)+" (ID)", t.ID, true)
 	}
 	add("Address", addressOf(e.Origin.IP), false)
 	add("Browser or program", e.Origin.UserAgent, false)
@@ -127,9 +132,9 @@ type explained struct {
 func (p Pages) explain(ctx context.Context, v shell.Visit) (shell.Reply, error) {
 	text := v.Form.Get("request_id")
 	form := shell.Form{Get: true, Action: auditPath + "/explain", Submit: "Explain"}
-	form.Fields = []shell.Field{{Name: "request_id", Label: "Request ID", Value: text, Required: true, Mono: true, Max: 64, Focus: text == "", Hint: "It begins with req_ and stands in every answer, as X-Request-Id, and at the foot of every page that says no."}}
+	form.Fields = []shell.Field{{Name: "request_id", Label: "Request ID", Value: text, Required: true, Mono: true, Max: 64, Focus: text == ""}}
 	view := shell.View{
-		Title: "Explain a request", Lead: "Callers are told only what is safe to tell anybody. Here you see why a request was refused.",
+		Title: "Explain a request", Lead: "Callers are told only what is safe to tell anybody. Here you see why a request was refused. Its ID begins with req_; it is in every answer as X-Request-Id, and on every page that says no.",
 		Back: shell.Link{Text: "Audit log", To: auditPath}, Form: form,
 	}
 	if text == "" {
@@ -171,7 +176,7 @@ func explanationOf(x audit.Explanation) explained {
 			name = shell.Named(string(l.Event), eventPath(l.ID))
 		}
 		out.Events.Rows = append(out.Events.Rows, shell.Row{Cells: []shell.Cell{
-			name, shell.Badge(string(l.Outcome), tones[l.Outcome]), shell.Text(among(reasonTexts, l.Reason)), {Text: cmp.Or(l.Actor.Name, l.Actor.ID, spoken(l.Actor.Type)), Long: true},
+			name, shell.Badge(string(l.Outcome), tones[l.Outcome]), shell.Text(reasonOf(l.Event, l.Reason)), {Text: cmp.Or(l.Actor.Name, l.Actor.ID, spoken(l.Actor.Type)), Long: true},
 		}})
 	}
 	return out

@@ -57,6 +57,7 @@ func (p Pages) auditLog(ctx context.Context, v shell.Visit) (shell.Reply, error)
 		view.Problem = refused
 		page.Fields, page.More = marked(page.Fields, refused), marked(page.More, refused)
 		page.Open = true
+		page.Table.Empty = shell.Empty{Title: "Nothing was looked for", Text: "Please correct the filter first."}
 		view.Data = page
 		return templates.Show("audit.html", view), nil
 	}
@@ -148,26 +149,34 @@ const rowID = "event-"
 var tones = map[audit.Outcome]string{audit.Success: "good", audit.Failure: "bad", audit.Denied: "wait"}
 
 func tableOf(events []audit.Event) shell.Table {
-	t := shell.Table{Caption: "Events, the newest first", Columns: []string{"Event", "Time", "Outcome", "Who", "What", "From"}}
+	t := shell.Table{Caption: "Events, the newest first", Columns: []string{"Event", "Time", "Outcome", "Who", "What"}}
 	for _, e := range events {
 		name := shell.Named(string(e.Name), eventPath(e.ID))
-		name.Soft = among(reasonTexts, e.Reason)
-		who := shell.Cell{Text: cmp.Or(e.Actor.Name, e.Actor.ID, spoken(e.Actor.Type)), Long: true}
+		name.Soft = reasonOf(e.Name, e.Reason)
+		who := shell.Cell{Text: cmp.Or(e.Actor.Name, e.Actor.ID, spoken(e.Actor.Type)), Soft: addressOf(e.Origin.IP), Long: true}
 		what := shell.Cell{Long: true}
 		if len(e.Targets) > 0 {
 			what.Text = cmp.Or(e.Targets[0].Name, e.Targets[0].ID)
-			what.Soft = spoken(e.Targets[0].Type)
+			what.Soft = among(typeTexts, e.Targets[0].Type)
 		}
 		t.Rows = append(t.Rows, shell.Row{
 			ID:    rowID + strconv.FormatInt(e.Seq, 10),
-			Cells: []shell.Cell{name, shell.When(e.Time, ""), shell.Badge(string(e.Outcome), tones[e.Outcome]), who, what, shell.Cell{Text: addressOf(e.Origin.IP), Long: true}},
+			Cells: []shell.Cell{name, shell.When(e.Time, ""), shell.Badge(string(e.Outcome), tones[e.Outcome]), who, what},
 		})
 	}
 	return t
 }
 
-// reasonTexts word what spoken would not.
-var reasonTexts = failureTexts
+// reasonOf words the reason of an event.
+func reasonOf(name audit.Name, reason string) string {
+	if name == audit.LoginLocked {
+		return among(lockTexts, reason)
+	}
+	return among(failureTexts, reason)
+}
+
+// typeTexts word what spoken would not.
+var typeTexts = map[string]string{"api_key": "API key", "org": "Organisation", "user": "Person"}
 
 func eventPath(id ident.EventID) string { return auditPath + "/events/" + string(id) }
 

@@ -98,7 +98,7 @@ func TestConsoleOverview(t *testing.T) {
 	tended(t, h)
 	tended(t, h) // nothing is counted twice
 	page := b.Open("/console?range=day")
-	says(t, page, "One person is locked out at present.", "Logins 2 logins", "Failed logins 5 attempts", "Wrong password: 5", "Lockouts 1 locks",
+	says(t, page, "One person is locked out at present.", "Logins 2 logins", "Failed logins 5 attempts", "Wrong password: 5", "Lockouts 1 lock",
 		"Access tokens by grant 2 tokens", "API key use 3 uses", "As a table")
 	keepsQuiet(t, page, "Nothing happened", id, ada.Email)
 	for r, want := range map[string]int{"week": http.StatusOK, "month": http.StatusOK, "year": http.StatusOK, "decade": http.StatusUnprocessableEntity} {

@@ -59,15 +59,16 @@ func (p Pages) overview(ctx context.Context, v shell.Visit) (shell.Reply, error)
 
 // plotTitles are the plots in their order.
 var plotTitles = []struct {
-	kind              activity.Kind
-	title, unit, none string
-	labels            map[string]string
+	kind             activity.Kind
+	title, unit, one string
+	none             string
+	labels           map[string]string
 }{
-	{activity.Logins, "Logins", "logins", "Nobody logged in.", map[string]string{"": "Logins"}},
-	{activity.Failures, "Failed logins", "attempts", "No login failed.", failureTexts},
-	{activity.Lockouts, "Lockouts", "locks", "Nobody was locked out.", lockTexts},
-	{activity.Tokens, "Access tokens by grant", "tokens", "No token was given out.", grantTexts},
-	{activity.KeyUse, "API key use", "uses", "No API key was used.", map[string]string{"ok": "Accepted", "refused": "Refused", "limited": "Over a limit"}},
+	{activity.Logins, "Logins", "logins", "login", "Nobody logged in.", map[string]string{"": "Logins"}},
+	{activity.Failures, "Failed logins", "attempts", "attempt", "No login failed.", failureTexts},
+	{activity.Lockouts, "Lockouts", "locks", "lock", "Nobody was locked out.", lockTexts},
+	{activity.Tokens, "Access tokens by grant", "tokens", "token", "No token was given out.", grantTexts},
+	{activity.KeyUse, "API key use", "uses", "use", "No API key was used.", map[string]string{"ok": "Accepted", "refused": "Refused", "limited": "Over a limit"}},
 }
 
 var failureTexts = map[string]string{
@@ -91,6 +92,9 @@ func plotsOf(s activity.Series) (plots []shell.Plot, quiet bool) {
 	quiet = true
 	for _, d := range plotTitles {
 		plot := shell.Plot{ID: "plot-" + idText(string(d.kind)), Title: d.title, Unit: d.unit, From: s.From, Step: s.Step}
+		if s.Total(d.kind) == 1 {
+			plot.Unit = d.one
+		}
 		lines := s.Lines(d.kind)
 		for i, l := range lines {
 			if i > plotLines {

@@ -1,6 +1,7 @@
 package operations
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -23,6 +24,15 @@ const (
 	fieldStatus      = "status"
 )
 
+// themes put what events are about together, so that one finds it.
+var themes = map[string]string{
+	"login": "Signing in", "unlock_link": "Signing in", "password": "Signing in", "session": "Signing in", "refresh": "Signing in", "logout": "Signing in", "mail": "Signing in",
+	"user": "People and roles", "org": "People and roles", "member": "People and roles", "role": "People and roles", "invitation": "People and roles", "setup": "People and roles",
+	"api_key": "Keys and tokens", "service_account": "Keys and tokens", "token": "Keys and tokens", "access_token": "Keys and tokens", "signing_key": "Keys and tokens", "master_key": "Keys and tokens",
+	"client": "Applications", "authorization": "Applications", "code": "Applications", "consent": "Applications",
+	"permission": "Watching over it", "tenant": "Watching over it", "webhook": "Watching over it", "audit": "Watching over it",
+}
+
 // hookForm is the form of a webhook, filled in with what it is.
 func hookForm(v shell.Visit, path string, e webhooks.Endpoint) shell.Form {
 	f := v.Post(path)
@@ -32,10 +42,12 @@ func hookForm(v shell.Visit, path string, e webhooks.Endpoint) shell.Form {
 		Choices: []shell.Choice{{Value: "*", Label: "Everything", Chosen: slices.Contains(e.Patterns, "*")}},
 	}
 	known := []string{"*"}
-	for _, g := range eventGroups() {
+	groups := eventGroups()
+	slices.SortStableFunc(groups, func(a, b eventGroup) int { return cmp.Compare(among(themes, a.name), among(themes, b.name)) })
+	for _, g := range groups {
 		pattern := g.name + ".*"
 		known = append(known, pattern)
-		events.Choices = append(events.Choices, shell.Choice{Value: pattern, Label: g.title, Group: "Only", Chosen: slices.Contains(e.Patterns, pattern)})
+		events.Choices = append(events.Choices, shell.Choice{Value: pattern, Label: g.title, Group: among(themes, g.name), Chosen: slices.Contains(e.Patterns, pattern)})
 	}
 	typed := slices.DeleteFunc(slices.Clone(e.Patterns), func(p string) bool { return slices.Contains(known, p) })
 	f.Fields = []shell.Field{

@@ -29,4 +29,4 @@ INSERT INTO activity_hours (org_id, hour, kind, label, count)
 	SELECT k.org_id, u.hour, 'key_use', 'limited', SUM(u.limited) FROM api_key_usage u JOIN api_keys k ON k.id = u.key_id GROUP BY k.org_id, u.hour HAVING SUM(u.limited) > 0;
 
 -- Who was locked out is asked by every visit of a page.
-CREATE INDEX audit_events_locks ON audit_events (org_id, seq) WHERE name = 'login.locked';
+CREATE INDEX audit_events_locks ON audit_events (org_id, at) WHERE name = 'login.locked';
