@@ -21,7 +21,7 @@ func (h *House) Console() shell.Console {
 func (h *House) organization() organization.Pages {
 	return organization.Pages{
 		Members: h.People, Invitations: h.People, Roles: h.People, Services: h.People, Orgs: h.People,
-		Clients: h.Clients, Policies: h.APIKeys, InvitationURL: h.conf.InvitationURL,
+		Clients: h.Clients, Policies: h.APIKeys, Keys: h.APIKeys, Directory: h.Directory, InvitationURL: h.conf.InvitationURL,
 	}
 }
 

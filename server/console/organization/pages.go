@@ -6,6 +6,7 @@ package organization
 import (
 	"context"
 	"embed"
+	"slices"
 	"time"
 
 	"github.com/tokenhouse/tokenhouse/accounts"
@@ -30,6 +31,8 @@ type Pages struct {
 	Orgs        Organizations
 	Clients     Clients
 	Policies    Policies
+	Keys        APIKeys
+	Directory   Directory
 	// InvitationURL is the address of the page behind an invitation's token.
 	InvitationURL func(token secret.Plain) string
 }
@@ -121,7 +124,7 @@ func (p Pages) Routes() []shell.Route {
 		{Method: "GET", Path: policyPath, Need: accounts.APIKeysPolicy, Fresh: true, Serve: p.editPolicy},
 		{Method: "POST", Path: policyPath, Need: accounts.APIKeysPolicy, Fresh: true, Many: []string{fieldPermissions}, Serve: p.changePolicy},
 	}
-	return append(append(out, p.roleRoutes()...), append(p.serviceRoutes(), p.clientRoutes()...)...)
+	return slices.Concat(out, p.roleRoutes(), p.serviceRoutes(), p.clientRoutes(), p.keyRoutes())
 }
 
 func (p Pages) roleRoutes() []shell.Route {

@@ -43,8 +43,8 @@ func (p Pages) listServices(ctx context.Context, v shell.Visit) (shell.Reply, er
 
 func serviceRow(v shell.Visit, s accounts.ServiceAccount) shell.Row {
 	r := shell.Row{ID: string(s.ID), Cells: []shell.Cell{{Text: s.Name, Soft: s.Description, Long: true}, shell.Code(s.Role), statusCell(s.Status), shell.When(s.CreatedAt, "")}}
-	if v.Caller.May(accounts.APIKeysRead) {
-		r.Actions = append(r.Actions, shell.Link{Text: "Keys", To: "/console/api-keys?owner=" + string(s.ID)})
+	if v.Caller.May(accounts.APIKeysManage) {
+		r.Actions = append(r.Actions, shell.Link{Text: "Keys", To: keysPath + "?" + fieldOwner + "=" + string(s.ID)})
 	}
 	if v.Caller.May(accounts.ServiceAccountsManage) {
 		r.Actions = append(r.Actions, shell.Link{Text: "Change", To: servicePath(s.ID, "/edit")}, shell.Link{Text: "Delete", To: servicePath(s.ID, "/delete"), Danger: true})
