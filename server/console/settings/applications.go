@@ -91,5 +91,5 @@ func (p Pages) withdraw(ctx context.Context, v shell.Visit) (shell.Reply, error)
 	if err := p.Consents.Withdraw(ctx, v.Caller, c.Client); err != nil {
 		return shell.Reply{}, err
 	}
-	return shell.To(appsPath, appName(c)+" may nothing any more."), nil
+	return shell.To(appsPath, "What you allowed "+appName(c)+" was withdrawn."), nil
 }

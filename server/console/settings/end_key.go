@@ -21,7 +21,13 @@ var graces = []struct {
 // askRotation serves GET /settings/api-keys/:id/rotate.
 func (p Pages) askRotation(ctx context.Context, v shell.Visit) (shell.Reply, error) {
 	k, err := p.ownKey(ctx, v)
-	return shell.ShowConfirm(rotation(v, k)), err
+	if err != nil {
+		return shell.Reply{}, err
+	}
+	if k.Status == apikeys.Revoked || k.Status == apikeys.Expired {
+		return shell.To(keyPath(k, ""), ""), nil
+	}
+	return shell.ShowConfirm(rotation(v, k)), nil
 }
 
 func rotation(v shell.Visit, k apikeys.Key) shell.Confirm {

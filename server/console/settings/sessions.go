@@ -40,9 +40,7 @@ func (p Pages) listSessions(ctx context.Context, v shell.Visit) (shell.Reply, er
 		t.Rows = append(t.Rows, sessionRow(f, v.Caller.Session, names, below[f.ID]))
 	}
 	view := shell.View{Title: "Sessions", Lead: "Where you are signed in. End what you do not know, and change your password."}
-	if len(found) > 1 || paging.Next != "" {
-		view.Actions = []shell.Link{{Text: "End all others", To: othersPath, Danger: true}}
-	}
+	view.Actions = []shell.Link{{Text: "End all others", To: othersPath, Danger: true}}
 	return shell.ShowTable(view, t), nil
 }
 
