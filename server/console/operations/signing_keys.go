@@ -24,6 +24,9 @@ type SigningKeys interface {
 
 const signingPath = "/console/signing-keys"
 
+// everyAlgorithm is chosen where the keys of every one are meant.
+const everyAlgorithm = "every"
+
 // states say what a key's state means.
 var states = map[signing.State]struct{ text, tone, soft string }{
 	signing.Published: {"published", "wait", "Next: verifiers learn it before it signs"},
@@ -79,7 +82,7 @@ func (p Pages) signingKeys(ctx context.Context, v shell.Visit) (shell.Reply, err
 func (p Pages) rotateKeysForm(v shell.Visit) shell.Confirm {
 	f := v.Post(signingPath + "/rotate")
 	f.Submit, f.Cancel = "Rotate keys", signingPath
-	algorithm := shell.Field{Name: "algorithm", Label: "Which keys", Kind: "select", Required: true, Choices: []shell.Choice{{Value: "", Label: "Those of every algorithm", Chosen: true}}}
+	algorithm := shell.Field{Name: "algorithm", Label: "Which keys", Kind: "select", Required: true, Choices: []shell.Choice{{Value: everyAlgorithm, Label: "Those of every algorithm", Chosen: true}}}
 	for _, alg := range p.Keys.SignsWith() {
 		algorithm.Choices = append(algorithm.Choices, shell.Choice{Value: alg, Label: alg})
 	}
@@ -105,7 +108,7 @@ func (p Pages) rotateKeys(ctx context.Context, v shell.Visit) (shell.Reply, erro
 		return shell.Reply{}, err
 	}
 	var named []string
-	if alg := v.Form.Get("algorithm"); alg != "" {
+	if alg := v.Form.Get("algorithm"); alg != "" && alg != everyAlgorithm {
 		named = []string{alg}
 	}
 	rotate, notice := p.Keys.Rotate, "The next keys are published, and will sign in a few minutes."
