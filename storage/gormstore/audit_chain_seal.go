@@ -155,10 +155,7 @@ func (s heads) link(r eventRow, id int64) (linkRow, error) {
 	if err != nil {
 		return linkRow{}, err
 	}
-	l, err := s[r.Org].Next(e)
-	if err != nil {
-		return linkRow{}, err
-	}
+	l := s[r.Org].Next(e)
 	l.ID = id
 	*s[r.Org] = l.Head()
 	return linkRowOf(l), nil
