@@ -22,7 +22,7 @@ var floors = map[string]int{
 	"accounts": 3, "tokens": 3, "tokens/verify": 3, "keys/signing": 3, "keys/apikeys": 3, "audit/webhooks": 3, "audit/outputs": 3,
 	"keys/masterkey": 3, "keys/masterkey/vault": 3, "keys/masterkey/pkcs11": 3, "keys/masterkey/cloudkms": 3,
 	"oauth": 4, "tokens/verify/ginverify": 4, "accounts/mail": 4,
-	"metrics": 5, "storage/gormstore": 5, "storage/faulty": 5,
+	"metrics": 5, "storage/gormstore": 5, "storage/faulty": 5, "storage/migrated": 6,
 	"server/pages": 5,
 	"server":       6, "server/demo": 6, "storage": 6,
 	"internal/house": 7, "storage/storagetest": 7,
