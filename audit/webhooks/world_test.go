@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -24,10 +23,10 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/changes"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/internal/outbound"
-	"github.com/tokenhouse/tokenhouse/internal/pgtest"
 	"github.com/tokenhouse/tokenhouse/internal/scope"
 	"github.com/tokenhouse/tokenhouse/keys/sealing"
 	"github.com/tokenhouse/tokenhouse/storage/gormstore"
+	"github.com/tokenhouse/tokenhouse/storage/migrated"
 )
 
 // attemptTime is how long a receiver may take in these tests.
@@ -52,13 +51,13 @@ type world struct {
 // onBoth runs a test on a fresh database of each dialect.
 func onBoth(t *testing.T, run func(*testing.T, *world)) {
 	t.Run("SQLite", func(t *testing.T) { t.Parallel(); run(t, newWorld(t, "")) })
-	t.Run("PostgreSQL", func(t *testing.T) { t.Parallel(); run(t, newWorld(t, pgtest.URL(t))) })
+	t.Run("PostgreSQL", func(t *testing.T) { t.Parallel(); run(t, newWorld(t, migrated.Postgres(t))) })
 }
 
 func newWorld(t *testing.T, url string) *world {
 	w := &world{t: t, url: url, results: map[webhooks.Result]int{}}
 	if w.url == "" {
-		w.url = filepath.Join(t.TempDir(), "th.db")
+		w.url = migrated.SQLite(t)
 	}
 	w.at.Store(time.Date(2027, 3, 1, 9, 0, 0, 0, time.UTC).UnixMicro())
 	var err error

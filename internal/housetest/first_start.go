@@ -27,7 +27,7 @@ import (
 func standard(dir string, masterKey secret.Plain) house.Config {
 	c := house.Defaults()
 	c.DataDir = dir
-	c.Database.URL = "sqlite://" + filepath.Join(dir, firstName)
+	c.Database.URL = "sqlite://" + filepath.Join(dir, file)
 	c.Sealing.MasterKey = masterKey
 	c.Accounts.LoginFailureDelay = 0
 	c.HTTP.Demo = true
@@ -88,57 +88,86 @@ func placeFor(t testing.TB, o Options) place {
 // begin fills it, now that its configuration is as it stays.
 func (p place) begin(t testing.TB, now time.Time) {
 	t.Helper()
-	usual := standard(p.DataDir, firstKey())
-	fresh := p.special || !now.Equal(Epoch()) || len(p.Tokens.SigningAlgorithms) > 0 ||
-		!reflect.DeepEqual(p.Sealing, usual.Sealing) || !reflect.DeepEqual(p.Admin, usual.Admin)
+	fresh := p.special || !now.Equal(Epoch()) || !usual.Fits(p.Config)
 	switch {
 	case p.postgres != nil && fresh:
 		p.postgres.Empty(t)
 	case p.postgres != nil:
-		p.postgres.Copy(t, &firstDatabase)
-	case !fresh && p.Database.URL == usual.Database.URL:
-		content, err := firstFile()
-		if err == nil {
-			err = os.WriteFile(filepath.Join(p.DataDir, firstName), content, 0o600)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		usual.Database(t, p.postgres)
+	case !fresh && p.Database.URL == standard(p.DataDir, firstKey()).Database.URL:
+		usual.File(t, p.DataDir)
 	}
 }
 
-// firstName is the file that SQLite keeps everything in.
-const firstName = "tokenhouse.db"
+// file is where SQLite keeps everything in the data directory.
+const file = "tokenhouse.db"
 
-// firstFile is what the database file holds after the first start.
-var firstFile = sync.OnceValues(func() (content []byte, err error) {
-	dir, err := os.MkdirTemp("", "tokenhouse-first-")
+// usual is the first start of a harness.
+var usual = FirstStart{Config: func(dir string) house.Config { return standard(dir, firstKey()) }, Now: Epoch}
+
+// FirstStart is what the first start of a server with a configuration makes: once in a test process, and then copied.
+type FirstStart struct {
+	Config func(dir string) house.Config // with that data directory, and its database on SQLite
+	Now    func() time.Time
+
+	once     sync.Once
+	content  []byte
+	err      error
+	onceSQL  sync.Once
+	template pgtest.Template
+}
+
+// Fits says whether a server with this configuration would make the same.
+func (f *FirstStart) Fits(c house.Config) bool {
+	ours := f.Config(c.DataDir)
+	return len(c.Tokens.SigningAlgorithms) == 0 && reflect.DeepEqual(c.Sealing, ours.Sealing) && reflect.DeepEqual(c.Admin, ours.Admin)
+}
+
+// File writes a copy of the database file into the data directory.
+func (f *FirstStart) File(t testing.TB, dir string) {
+	t.Helper()
+	f.once.Do(func() {
+		f.err = f.in(func(c house.Config) error {
+			if err := f.run(c); err != nil {
+				return err
+			}
+			var err error
+			f.content, err = os.ReadFile(filepath.Join(c.DataDir, file))
+			return err
+		})
+	})
+	err := f.err
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, file), f.content, 0o600)
+	}
 	if err != nil {
-		return nil, err
+		t.Fatal(err)
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	c := standard(dir, firstKey())
-	if err := firstStart(c); err != nil {
-		return nil, err
-	}
-	return os.ReadFile(filepath.Join(dir, firstName))
-})
+}
 
-// firstDatabase is a database on PostgreSQL after the first start.
-var firstDatabase = pgtest.Template{Fill: func(url string) (err error) {
+// Database makes a database on PostgreSQL a copy.
+func (f *FirstStart) Database(t testing.TB, d *pgtest.Database) {
+	t.Helper()
+	f.onceSQL.Do(func() {
+		f.template.Fill = func(url string) error {
+			return f.in(func(c house.Config) error { c.Database.URL = url; return f.run(c) })
+		}
+	})
+	d.Copy(t, &f.template)
+}
+
+// in works with the configuration in a directory that does not stay.
+func (f *FirstStart) in(work func(house.Config) error) error {
 	dir, err := os.MkdirTemp("", "tokenhouse-first-")
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	c := standard(dir, firstKey())
-	c.Database.URL = url
-	return firstStart(c)
-}}
+	return errors.Join(work(f.Config(dir)), os.RemoveAll(dir))
+}
 
-// firstStart starts a server on an empty database, and stops it.
-func firstStart(c house.Config) error {
-	h, err := house.Open(context.Background(), c, house.Env{Now: Epoch, Random: rand.Reader, Logger: slog.New(slog.DiscardHandler)})
+// run starts a server on an empty database, and stops it.
+func (f *FirstStart) run(c house.Config) error {
+	h, err := house.Open(context.Background(), c, house.Env{Now: f.Now, Random: rand.Reader, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}
