@@ -18,6 +18,9 @@ const (
 	// PoolCounter counts failures at one identifier from everywhere that is not
 	// a known device.
 	PoolCounter CounterKind = "pool"
+	// ProofCounter counts failures at one identifier of strangers who passed the
+	// pool with a proof.
+	ProofCounter CounterKind = "proof"
 	// DeviceCounter counts failures at one identifier from a device that has
 	// logged in to it before. Strangers cannot touch it.
 	DeviceCounter CounterKind = "device"

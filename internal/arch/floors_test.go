@@ -21,7 +21,7 @@ var floors = map[string]int{
 	"audit": 2, "internal/changes": 2, "internal/coherent": 2, "keys/sealing": 2, "internal/outbound": 2,
 	"accounts": 3, "tokens": 3, "tokens/verify": 3, "keys/signing": 3, "keys/apikeys": 3, "audit/webhooks": 3, "audit/outputs": 3,
 	"keys/masterkey": 3, "keys/masterkey/vault": 3, "keys/masterkey/pkcs11": 3, "keys/masterkey/cloudkms": 3,
-	"oauth": 4, "tokens/verify/ginverify": 4, "accounts/mail": 4,
+	"oauth": 4, "tokens/verify/ginverify": 4, "accounts/mail": 4, "accounts/captcha": 4,
 	"metrics": 5, "storage/gormstore": 5, "storage/faulty": 5,
 	"server/pages": 5,
 	"server":       6, "server/demo": 6, "storage": 6,

@@ -200,7 +200,7 @@ func (h *House) buildAccounts(context.Context) error {
 	h.parts.hasher = &accounts.Hasher{Random: h.env.Random, Now: h.env.Now, Inflight: h.Metrics.Hashing, Waited: h.Metrics.HashWaited, Refused: h.Metrics.HashRefused, Trace: h.env.Tracer.Step}
 	delay := h.conf.Accounts.LoginFailureDelay
 	h.Logins = &accounts.Authenticator{
-		Store: h.DB.Logins(), Users: h.DB.Accounts(), Hasher: h.parts.hasher, Secrets: h.parts.secrets,
+		Store: h.DB.Logins(), Users: h.DB.Accounts(), Hasher: h.parts.hasher, Secrets: h.parts.secrets, Proofs: h.proofs(),
 		Answer: h.answer, RefusalTime: delay, Now: h.env.Now, Random: h.env.Random,
 	}
 	h.People = &accounts.People{
