@@ -100,6 +100,8 @@ type exporting struct {
 	order    hash.Hash
 	done     Exported
 	progress func(int)
+	missing  int64 // places that are not there
+	removed  int64 // places that retention removed with all that was before them in their chains
 }
 
 // newOrder digests the hashes of lines in their order.
@@ -134,9 +136,8 @@ func (x *exporting) upTo(ctx context.Context, through int64) error {
 		if err != nil {
 			return err
 		}
-		if len(links) == 0 { // retention removed the beginning of a chain
-			x.done.Through = through
-			return nil
+		if len(links) == 0 { // the newest link of a chain is never removed
+			return fmt.Errorf("the audit log has no place %d, and retention did not remove it", through)
 		}
 		if err := x.batch(ctx, links, through); err != nil {
 			return err
@@ -147,6 +148,9 @@ func (x *exporting) upTo(ctx context.Context, through int64) error {
 		if err := x.out.Flush(); err != nil {
 			return err
 		}
+	}
+	if n := x.missing - x.removed; n > 0 && x.extent.After == 0 {
+		return fmt.Errorf("the audit log lacks %d places that retention did not remove", n)
 	}
 	return nil
 }
@@ -175,6 +179,7 @@ func (x *exporting) batch(ctx context.Context, links []Linked, through int64) er
 		if place > through {
 			return nil
 		}
+		x.missing += place - x.done.Through - 1
 		x.done.Through = place
 		if err := x.link(ctx, l); err != nil {
 			return err
@@ -199,6 +204,7 @@ func (x *exporting) link(ctx context.Context, l Linked) error {
 		}
 		switch {
 		case b.Position == l.Position-1:
+			x.removed += b.Position - head.Position
 			head = Head{l.Shard, b.Position, b.Hash}
 			if err := x.statement("base", b.JWS); err != nil {
 				return err
