@@ -41,6 +41,9 @@ type Env struct {
 	// Serving is a process that answers requests: others may wait until it has
 	// heard of a change. A command beside the server is none.
 	Serving bool
+	// ClockSkew is how far Now may be from the database's clock; they are not
+	// compared where it is zero.
+	ClockSkew time.Duration
 	// Hooks watch or disturb the database; tests use them.
 	Hooks gormstore.Hooks
 	// Process is told to the receivers of the audit log.
