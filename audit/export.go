@@ -116,23 +116,16 @@ func (x *exporting) sealed(ctx context.Context) (int64, error) {
 	if _, err := x.Store.Seal(ctx); err != nil {
 		return 0, err
 	}
-	var org ident.OrgID
-	if x.extent.Org != nil {
-		org = *x.extent.Org
-	}
-	id, head, err := x.Store.Newest(ctx, org)
+	end, err := x.end(ctx, x.extent)
 	if err != nil {
 		return 0, err
 	}
-	if x.extent.Org != nil {
-		id = head.Position
-	}
-	return id, x.sign(ctx)
+	return end, x.sign(ctx)
 }
 
 func (x *exporting) upTo(ctx context.Context, through int64) error {
 	for x.done.Through < through {
-		links, err := x.read(ctx, int(min(exportBatch, through-x.done.Through)))
+		links, err := x.linked(ctx, x.extent, x.done.Through, int(min(exportBatch, through-x.done.Through)))
 		if err != nil {
 			return err
 		}
@@ -155,13 +148,6 @@ func (x *exporting) upTo(ctx context.Context, through int64) error {
 	return nil
 }
 
-func (x *exporting) read(ctx context.Context, limit int) ([]Linked, error) {
-	if x.extent.Org != nil {
-		return x.Store.LinkedOf(ctx, *x.extent.Org, x.done.Through, limit)
-	}
-	return x.Store.Linked(ctx, x.done.Through, limit)
-}
-
 func (x *exporting) batch(ctx context.Context, links []Linked, through int64) error {
 	statements, err := x.Store.Checkpoints(ctx, x.extent.Org, links[0].ID-1, links[len(links)-1].ID)
 	if err != nil {
@@ -172,10 +158,7 @@ func (x *exporting) batch(ctx context.Context, links []Linked, through int64) er
 		signed[c.Link] = c.JWS
 	}
 	for _, l := range links {
-		place := l.ID
-		if x.extent.Org != nil {
-			place = l.Position
-		}
+		place := l.place(x.extent)
 		if place > through {
 			return nil
 		}
