@@ -26,6 +26,8 @@ type PageServices struct {
 	Client     oauth.Client  // of POST /login
 	Forms      CursorKeys    // authenticate forms
 	SessionTTL time.Duration // Max-Age of the cookie of a browser session
+	Puzzle     pages.Puzzle  // what logins that need a proof show; zero where work is asked for, or nothing
+	Mails      bool          // whether owners are mailed when they are locked out
 }
 
 // visitor is a browser at one of our pages.

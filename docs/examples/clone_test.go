@@ -53,7 +53,7 @@ func TestMain(m *testing.M) {
 // shipped is the binary as `make build` makes it.
 var shipped = sync.OnceValues(func() (string, error) {
 	binary := filepath.Join(built, "tokenhouse")
-	cmd := exec.Command("go", "build", "-tags", "nomsgpack", "-trimpath", "-o", binary, "./cmd/tokenhouse")
+	cmd := exec.Command("go", "build", "-tags", "nomsgpack", "-o", binary, "./cmd/tokenhouse")
 	cmd.Dir, cmd.Env = filepath.Join("..", ".."), append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build: %w\n%s", err, out)

@@ -13,6 +13,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/outbound"
 	"github.com/tokenhouse/tokenhouse/keys/sealing"
+	"github.com/tokenhouse/tokenhouse/keys/signing"
 	"github.com/tokenhouse/tokenhouse/oauth"
 	"github.com/tokenhouse/tokenhouse/server"
 	"github.com/tokenhouse/tokenhouse/server/demo"
@@ -25,6 +26,7 @@ import (
 type state struct {
 	ops     *server.Ops
 	serving atomic.Bool   // Run follows the log of changes
+	apart   atomic.Bool   // our clock and the database's disagree
 	cleaned atomic.Int64  // unix microseconds of the last complete cleanup
 	ended   chan struct{} // holds one while a session ended that nobody was told of yet
 	locked  chan struct{} // holds one while a login was locked that nobody was told of yet
@@ -35,14 +37,15 @@ const readyTimeout = 2 * time.Second
 
 // buildServer puts HTTP on top of everything.
 func (h *House) buildServer(context.Context) error {
+	signer := signing.Heard{Ring: h.Ring, Fresh: h.Feed.Fresh}
 	minter := &tokens.Minter{
-		Signer: h.Ring, Issuer: h.conf.Issuer, Audience: h.conf.audience(), Now: h.env.Now, Random: h.env.Random,
+		Signer: signer, Issuer: h.conf.Issuer, Audience: h.conf.audience(), Now: h.env.Now, Random: h.env.Random,
 		Cutoff: h.parts.revocations.Cutoff, Places: h.parts.places, StatusKey: h.statusKey(),
 	}
 	provider := &oauth.Provider{
 		Store: h.DB.Exchanges(), Logins: h.Logins, Sessions: h.Sessions, Directory: h.Directory, Minter: minter,
 		Clients: h.Clients, Now: h.env.Now, Random: h.env.Random, Observe: h.Metrics.TokenIssued, Usage: h.parts.clientUsage,
-		Codes: h.DB.Authorizations(), Keys: h.APIKeys, IDs: &oauth.IDTokens{Signer: h.Ring, Subjects: h.subjects(), Issuer: h.conf.Issuer},
+		Codes: h.DB.Authorizations(), Keys: h.APIKeys, IDs: &oauth.IDTokens{Signer: signer, Subjects: h.subjects(), Issuer: h.conf.Issuer},
 	}
 	proofs := h.clientProofs()
 	s := &server.Server{
@@ -66,12 +69,13 @@ func (h *House) buildServer(context.Context) error {
 		Pages: server.PageServices{
 			Authorizer: h.authorizer(proofs), Logouts: h.logouts(), Client: oauth.BrowserClient(h.conf.Tokens.AccessTTL),
 			Forms: purpose{h.parts.secrets, sealing.FormToken}, SessionTTL: h.conf.Tokens.BrowserAbsolute,
+			Puzzle: h.conf.Accounts.Proof.puzzle(), Mails: h.conf.Mail.enabled(),
 		},
 		Tokens:  h.verifier(),
 		Cursors: purpose{h.parts.secrets, sealing.CursorKey},
 		Mounts:  h.mounts(),
 		Observe: server.Observer{Tracer: h.env.Tracer, Request: h.Metrics.Request, Credential: h.Metrics.Verified, Refused: h.parts.refusals.Count},
-		Log:     h.env.Logger, Now: h.env.Now, Random: h.env.Random,
+		Log:     h.env.Logger, Now: h.env.Now, Random: h.env.Random, Clock: h.clock,
 	}
 	public, err := s.Handler()
 	if err != nil {
@@ -99,14 +103,8 @@ func (h *House) clientProofs() *oauth.ClientAuthenticator {
 	}
 }
 
-// outbound asks the servers that clients name. In development, where we are on
-// this machine only, they may be too.
-func (h *House) outbound() *outbound.Client {
-	if h.conf.Development() {
-		return &outbound.Client{Networks: outbound.Loopback()}
-	}
-	return &outbound.Client{}
-}
+// outbound asks the servers that clients name.
+func (h *House) outbound() *outbound.Client { return h.conf.outbound() }
 
 // inspector judges tokens for the clients they were issued to.
 func (h *House) inspector() *oauth.Inspector {
@@ -157,7 +155,7 @@ func (h *House) ready(ctx context.Context) error {
 	case !h.Feed.Fresh():
 		return fault.New(fault.Unavailable, "The log of changes is silent.")
 	}
-	return h.DB.Ping(ctx)
+	return errors.Join(h.DB.Ping(ctx), h.compareClocks(ctx))
 }
 
 // Drain makes the house say that it is not ready, so that load balancers send

@@ -2,6 +2,7 @@ package storagetest
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/tokenhouse/tokenhouse/audit"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
+	"github.com/tokenhouse/tokenhouse/storage/faulty"
 )
 
 // seal gives the events that were committed their places.
@@ -51,12 +53,21 @@ func chained(t *testing.T, f *fixture) (out []audit.Linked) {
 	}
 }
 
-// chainTogether: events of many transactions at once, some of them long, some
-// rolled back, get their places once each while two sealers are at it.
+// chainTogether: events of many transactions at once get their places once each
+// while two sealers are at it, and those of transactions that were rolled back
+// get none and leave no gap. Sealers are rolled back too.
 func chainTogether(t *testing.T, f *fixture) {
 	const committers, each = 6, 15
 	orgs := []ident.OrgID{"", ident.NewOrgID(f.now, rand.Reader), ident.NewOrgID(f.now, rand.Reader)}
+	var ended atomic.Int64
+	f.refuse = func() error {
+		if ended.Add(1)%4 == 0 {
+			return faulty.ErrInjected
+		}
+		return nil
+	}
 	var writing, sealing sync.WaitGroup
+	var committed, lost atomic.Int64
 	for c := range committers {
 		writing.Go(func() {
 			for i := range each {
@@ -64,8 +75,13 @@ func chainTogether(t *testing.T, f *fixture) {
 				for n := range events {
 					events[n] = audit.Event{Time: f.now, Name: audit.LoginFailed, Org: orgs[(c+i+n)%3], Reason: fmt.Sprint(c, i, n)}
 				}
-				if err := f.Recorder().RecordAll(t.Context(), events...); err != nil {
+				switch err := f.Recorder().RecordAll(t.Context(), events...); {
+				case errors.Is(err, faulty.ErrInjected):
+					lost.Add(1)
+				case err != nil:
 					t.Error(err)
+				default:
+					committed.Add(int64(len(events)))
 				}
 			}
 		})
@@ -74,7 +90,7 @@ func chainTogether(t *testing.T, f *fixture) {
 	for range 2 {
 		sealing.Go(func() {
 			for {
-				if _, err := f.Chain().Seal(t.Context()); err != nil {
+				if _, err := f.Chain().Seal(t.Context()); err != nil && !errors.Is(err, faulty.ErrInjected) {
 					t.Error(err)
 					return
 				}
@@ -89,11 +105,12 @@ func chainTogether(t *testing.T, f *fixture) {
 	writing.Wait()
 	close(stop)
 	sealing.Wait()
+	f.refuse = nil
 	f.seal(t)
 	links := chained(t, f)
 	all, err := f.Audit().Export(t.Context(), 0, 10*committers*each)
-	if err != nil || len(all) != len(links) {
-		t.Fatalf("%d events have %d places, %v", len(all), len(links), err)
+	if err != nil || len(all) != len(links) || int64(len(all)) != committed.Load() || lost.Load() == 0 {
+		t.Fatalf("%d events were committed and %d transactions rolled back; %d events have %d places, %v", committed.Load(), lost.Load(), len(all), len(links), err)
 	}
 	seen := map[int64]bool{}
 	for _, l := range links {
