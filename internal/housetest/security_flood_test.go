@@ -270,7 +270,7 @@ func TestAPanicCostsOneRequest(t *testing.T) {
 	options := housetest.Options{Env: func(_ int, env *house.Env) { snare = &trap{}; env.Hooks.Before = snare.Before }}
 	housetest.Both(t, options, func(t *testing.T, h *housetest.Harness) {
 		c := h.Client().As(h.Login(h.Admin).Access)
-		snare.panics.Store(true)
+		snare.arm(t, h)
 		r := c.Post("/api/v1/api-keys", map[string]any{"name": "k", "permissions": []string{"agents:read"}}).Problem(http.StatusInternalServerError, "INTERNAL")
 		if strings.Contains(string(r.Body), "provoked") || strings.Contains(string(r.Body), "goroutine") {
 			t.Errorf("the reply tells of the panic: %s", r.Body)
