@@ -112,11 +112,9 @@ func (s *Server) signInAgain(ctx context.Context, v visitor, cause error) (step,
 	}
 	page.ReturnTo = localPath(v.params["return_to"])
 	page.Status, page.Email, page.Problem, page.Proof = wires[f.Code].status, v.params["email"], problem, s.proofFor(cause)
-	if page.Proof != nil {
+	if page.Proof != nil && f.Code == fault.AccountLocked {
 		page.Proof.Wait = pages.Wait(f.RetryAfter)
-		if f.Code == fault.AccountLocked {
-			page.Problem = "There were too many failed attempts at this account. Please enter the password once more; this time there is a check besides."
-		}
+		page.Problem = "There were too many failed attempts at this account. Please enter the password once more; this time there is a check besides."
 	}
 	next := show(page)
 	next.retry = f.RetryAfter

@@ -178,6 +178,8 @@ func (s *Server) publishedRoutes() []route {
 		serve gin.HandlerFunc
 	}{
 		{"/assets/style.css", publish(s, fixed(s.documents.asset("/assets/style.css")))},
+		{"/assets/proof.js", publish(s, fixed(s.documents.asset("/assets/proof.js")))},
+		{"/assets/work.js", publish(s, fixed(s.documents.asset("/assets/work.js")))},
 		{"/assets/submit.js", publish(s, fixed(s.documents.asset("/assets/submit.js")))},
 		{"/.well-known/jwks.json", publish(s, s.jwks)},
 		{"/.well-known/revocations", publishLive(s, s.revocations)},

@@ -35,6 +35,7 @@ var floors = map[string]int{
 	"internal/captchatest": 0,
 	"internal/tlstest":     0,
 	"internal/rapidtest":   0,
+	"internal/shippedtest": 0,
 	"internal/pgtest":      0, "internal/pgtest/withpostgres": 1, "internal/testreport": 1,
 	"internal/arch": 0, "internal/coverage": 0, "internal/citations": 0, "internal/bench": 9,
 	"docs/examples/go-verify": 0, "docs/examples/go-cli": 0, "docs/examples/go-service": 0,

@@ -149,13 +149,16 @@ func routes() []string {
 func (h *House) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	switch {
-	case !h.state.serving.Load():
+	if !h.state.serving.Load() {
 		return errors.New("the server is starting")
-	case !h.Feed.Fresh():
+	}
+	if err := h.compareClocks(ctx); err != nil { // first: the feed too is silent to a clock that jumped
+		return err
+	}
+	if !h.Feed.Fresh() {
 		return fault.New(fault.Unavailable, "The log of changes is silent.")
 	}
-	return errors.Join(h.DB.Ping(ctx), h.compareClocks(ctx))
+	return h.DB.Ping(ctx)
 }
 
 // Drain makes the house say that it is not ready, so that load balancers send

@@ -66,7 +66,7 @@ func chainTogether(t *testing.T, f *fixture) {
 		}
 		return nil
 	}
-	var writing, sealing sync.WaitGroup
+	var writing sync.WaitGroup
 	var committed, lost atomic.Int64
 	for c := range committers {
 		writing.Go(func() {
@@ -86,25 +86,9 @@ func chainTogether(t *testing.T, f *fixture) {
 			}
 		})
 	}
-	stop := make(chan struct{})
-	for range 2 {
-		sealing.Go(func() {
-			for {
-				if _, err := f.Chain().Seal(t.Context()); err != nil && !errors.Is(err, faulty.ErrInjected) {
-					t.Error(err)
-					return
-				}
-				select {
-				case <-stop:
-					return
-				default:
-				}
-			}
-		})
-	}
+	sealed := f.keepSealing(t, 2)
 	writing.Wait()
-	close(stop)
-	sealing.Wait()
+	sealed()
 	f.refuse = nil
 	f.seal(t)
 	links := chained(t, f)
@@ -123,6 +107,28 @@ func chainTogether(t *testing.T, f *fixture) {
 		t.Errorf("a second time %d events got places, %v", n, err)
 	}
 	chainsOf(t, f, orgs, len(all))
+}
+
+// keepSealing seals in so many goroutines until stop is called.
+func (f *fixture) keepSealing(t *testing.T, sealers int) (stop func()) {
+	var sealing sync.WaitGroup
+	enough := make(chan struct{})
+	for range sealers {
+		sealing.Go(func() {
+			for {
+				if _, err := f.Chain().Seal(t.Context()); err != nil && !errors.Is(err, faulty.ErrInjected) {
+					t.Error(err)
+					return
+				}
+				select {
+				case <-enough:
+					return
+				default:
+				}
+			}
+		})
+	}
+	return func() { close(enough); sealing.Wait() }
 }
 
 // chainsOf reads the chain of each organisation.
