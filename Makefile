@@ -44,8 +44,8 @@ test-openbao: ## run the tests of Vault's transit engine against the OpenBao tha
 	@TOKENHOUSE_TEST_OPENBAO="$(OPENBAO)" $(GO) test -count=1 -v -tags $(TAGS) ./keys/masterkey/vault
 
 .PHONY: drills
-drills: testenv bin/withpostgres ## attack, kill and starve the server as hard as the promises are (half an hour)
-	@TOKENHOUSE_TEST_DRILLS=full bin/withpostgres \
+drills: testenv ## attack, kill and starve the server as hard as the promises are (half an hour)
+	@TOKENHOUSE_TEST_DRILLS=full $(GO) run -tags $(TAGS) ./internal/pgtest/withpostgres \
 		.ci/go-test -count=1 -v -timeout 60m ./internal/drills ./cmd/tokenhouse
 
 .PHONY: test-kms
