@@ -186,7 +186,7 @@ type candidate struct {
 // PostgreSQL would read the whole chain.
 func candidates(g *gorm.DB, order, condition string, args ...any) (out []candidate, err error) {
 	batch := g.Table("audit_events").Where(condition, args...).Order(order).Limit(sealBatch)
-	err = g.Table("(?) AS e", batch).Select("e.*, CAST(e.txid AS text) AS by_tx, l.seq IS NOT NULL AS linked").
+	err = g.Table("(?) AS e", batch).Select("e.*, COALESCE(CAST(e.txid AS text), '') AS by_tx, l.seq IS NOT NULL AS linked").
 		Joins("LEFT JOIN audit_links l ON l.seq = e.seq").Order("e." + strings.ReplaceAll(order, ", ", ", e.")).Scan(&out).Error
 	return out, err
 }

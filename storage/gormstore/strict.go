@@ -26,7 +26,7 @@ func strict(g *gorm.DB) error {
 		}
 		once.(*sync.Once).Do(func() {
 			for _, f := range s.Fields {
-				if f.DBName != "" && f.FieldType.Kind() != reflect.Pointer {
+				if f.DBName != "" && f.FieldType.Kind() != reflect.Pointer && f.FieldType.Kind() != reflect.Slice { // bytes may be NULL: nil
 					notNull(f)
 				}
 			}
