@@ -73,7 +73,7 @@ type place struct {
 // placeFor gives a place that is still empty.
 func placeFor(t testing.TB, o Options) place {
 	t.Helper()
-	key, special := firstKey(), !alone(t) || o.Env != nil
+	key, special := firstKey(), !alone(t) || o.New || o.Env != nil
 	if special {
 		key = newMasterKey()
 	}

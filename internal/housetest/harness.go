@@ -39,6 +39,9 @@ type Options struct {
 	// Env changes what the replica of that number gets from outside: its hooks
 	// or its clock.
 	Env func(replica int, env *house.Env)
+	// New starts from an empty database, not from a copy of one after the first
+	// start: what this server's own first start did is looked at.
+	New bool
 	// Still does nothing in the background: what is not asked for does not happen.
 	Still bool
 	// HTTP changes the limits of the public listener.
