@@ -12,7 +12,7 @@ import (
 
 // strict makes a row that holds NULL where its column never should an error. gorm
 // would read a zero instead, which says of a session, for one, that nobody has
-// revoked it.
+// revoked it. The tag `gorm:"nullable"` is for a column that may.
 func strict(g *gorm.DB) error {
 	var known sync.Map // *schema.Schema -> *sync.Once
 	return g.Callback().Query().Before("gorm:query").Register("tokenhouse:strict", func(g *gorm.DB) {
