@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 
+	"gorm.io/gorm"
+
 	"github.com/tokenhouse/tokenhouse/audit"
 )
 
@@ -26,18 +28,10 @@ func (c chainStore) Backlog(ctx context.Context) (b audit.Backlog, err error) {
 		return b, unavailable(err)
 	}
 	var event, link int64
-	switch {
-	case g.Name() != "postgres":
+	if g.Name() == "postgres" {
+		event, err = unsealedOf(g, at)
+	} else {
 		err = g.Raw(unsealedSQLite, at.Seq).Scan(&event).Error
-	case at.Seq >= 0:
-		err = g.Raw(unsealedBefore, at.Seq).Scan(&event).Error
-		fallthrough
-	default:
-		var later int64
-		err = cmp.Or(err, g.Raw(unsealedPostgres, cmp.Or(at.Snapshot, noSnapshot)).Scan(&later).Error)
-		if event == 0 || later > 0 && later < event {
-			event = later
-		}
 	}
 	if err != nil {
 		return b, unavailable(err)
@@ -52,4 +46,22 @@ func (c chainStore) Backlog(ctx context.Context) (b audit.Backlog, err error) {
 		b.Unsigned = timeOf(link)
 	}
 	return b, nil
+}
+
+// unsealedOf returns the time of the oldest event in PostgreSQL that has no place.
+func unsealedOf(g *gorm.DB, at sealerRow) (oldest int64, err error) {
+	err = planned(g, func(g *gorm.DB) error {
+		if at.Seq >= 0 {
+			if err := g.Raw(unsealedBefore, at.Seq).Scan(&oldest).Error; err != nil {
+				return err
+			}
+		}
+		var later int64
+		err := g.Raw(unsealedPostgres, cmp.Or(at.Snapshot, noSnapshot)).Scan(&later).Error
+		if oldest == 0 || later > 0 && later < oldest {
+			oldest = later
+		}
+		return err
+	})
+	return oldest, err
 }

@@ -3,6 +3,7 @@ package gormstore
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
@@ -185,10 +186,24 @@ type candidate struct {
 // them. Their places are looked up for the batch alone: asked for what has none,
 // PostgreSQL would read the whole chain.
 func candidates(g *gorm.DB, order, condition string, args ...any) (out []candidate, err error) {
-	batch := g.Table("audit_events").Where(condition, args...).Order(order).Limit(sealBatch)
-	err = g.Table("(?) AS e", batch).Select("e.*, COALESCE(CAST(e.txid AS text), '') AS by_tx, l.seq IS NOT NULL AS linked").
-		Joins("LEFT JOIN audit_links l ON l.seq = e.seq").Order("e." + strings.ReplaceAll(order, ", ", ", e.")).Scan(&out).Error
+	err = planned(g, func(g *gorm.DB) error {
+		batch := g.Table("audit_events").Where(condition, args...).Order(order).Limit(sealBatch)
+		return g.Table("(?) AS e", batch).Select("e.*, COALESCE(CAST(e.txid AS text), '') AS by_tx, l.there IS NOT NULL AS linked").
+			Joins("LEFT JOIN LATERAL (SELECT 1 AS there FROM audit_links WHERE audit_links.seq = e.seq LIMIT 1) l ON true").
+			Order("e." + strings.ReplaceAll(order, ", ", ", e.")).Scan(&out).Error
+	})
 	return out, err
+}
+
+// planned reads with statements that PostgreSQL plans for the size that the log
+// has now. A plan it keeps from when the log was small reads all of a large one.
+func planned(g *gorm.DB, read func(*gorm.DB) error) error {
+	return g.Transaction(func(g *gorm.DB) error {
+		if err := g.Exec("SET LOCAL plan_cache_mode = force_custom_plan").Error; err != nil {
+			return err
+		}
+		return read(g)
+	}, &sql.TxOptions{ReadOnly: true})
 }
 
 func (p *pass) find(g *gorm.DB, at sealerRow) (found, error) {
