@@ -107,12 +107,6 @@ func settings() []setting {
 		count("client_registration_limit", "most openly registered clients", func(c *config) *int { return &c.House.Clients.Limit }),
 		count("client_registration_hourly", "most clients that one network may openly register in an hour", func(c *config) *int { return &c.House.Clients.Hourly }),
 		span("login_failure_delay", "when a failed login is answered", func(c *config) *time.Duration { return &c.House.Accounts.LoginFailureDelay }),
-		text("login_proof", "what lets strangers log in to an account that others failed at a hundred times in an hour: work (of their machine), hcaptcha, turnstile or recaptcha (of themselves), or off", func(c *config) *string { return &c.House.Accounts.Proof.Kind }),
-		count("login_proof_bits", "how much work: each more doubles it", func(c *config) *int { return &c.House.Accounts.Proof.Bits }),
-		text("captcha_site_key", "site key of the provider of captchas", func(c *config) *string { return &c.House.Accounts.Proof.SiteKey }).defaultsTo("none"),
-		hidden("captcha_secret", "secret of that site key", func(c *config) *secret.Plain { return &c.House.Accounts.Proof.Secret }).defaultsTo("none"),
-		text("captcha_verify_url", "where the provider judges answers", func(c *config) *string { return &c.House.Accounts.Proof.VerifyURL }).defaultsTo("the provider's own"),
-		text("captcha_script_url", "the script that shows the captcha", func(c *config) *string { return &c.House.Accounts.Proof.ScriptURL }).defaultsTo("the provider's own"),
 		text("audit_routine", "what is recorded of ordinary refreshes, API keys and tokens of clients: hourly, the first in an hour, or each", func(c *config) *string { return &c.House.Audit.Routine }),
 		span("audit_keep_routine", "how long the audit log keeps ordinary use; 0: for ever", func(c *config) *time.Duration { return &c.House.Audit.Keep.Routine }),
 		span("audit_keep_security", "how long it keeps logins, refusals and sessions; 0: for ever", func(c *config) *time.Duration { return &c.House.Audit.Keep.Security }),
@@ -125,7 +119,7 @@ func settings() []setting {
 		text("log_format", "auto, text or json; auto is text on a terminal", func(c *config) *string { return &c.Log.Format }),
 		span("shutdown_delay", "how long to go on answering while /readyz says no, so that load balancers notice", func(c *config) *time.Duration { return &c.Serve.ShutdownDelay }),
 		span("shutdown_timeout", "how long requests in flight may take to finish", func(c *config) *time.Duration { return &c.Serve.ShutdownTimeout }),
-	}, mailSettings())
+	}, loginProofSettings(), mailSettings())
 }
 
 func (s setting) defaultsTo(words string) setting { s.shown = words; return s }

@@ -127,6 +127,7 @@ for (const e of document.querySelectorAll('.cf-turnstile')) {
     const input = document.createElement('input')
     Object.assign(input, { type: 'hidden', name: 'cf-turnstile-response', value: await reply.text() })
     e.append(input)
+    e.dataset.solved = 'yes'
   }
   e.append(frame)
 }

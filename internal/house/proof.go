@@ -37,11 +37,11 @@ func (p LoginProof) check(c Config, f *findings) {
 		f.mistake("login_proof_bits", fmt.Sprintf("%d bits", p.Bits), fmt.Sprintf("%d to %d: each more doubles the work; 18 is a fraction of a second in a browser", accounts.MinProofBits, accounts.MaxProofBits))
 	}
 	_, known := captcha.ProviderOf(p.Kind)
-	switch {
-	case !known && p.Kind != accounts.ProofOfWork && p.Kind != ProofOff:
-		f.mistake("login_proof", fmt.Sprintf("%q", p.Kind), "work, "+strings.Join(captcha.Kinds(), ", ")+", or off")
-	case !known:
-		if p.SiteKey != "" || p.VerifyURL != "" || p.ScriptURL != "" || !p.Secret.IsZero() {
+	if !known {
+		switch {
+		case p.Kind != accounts.ProofOfWork && p.Kind != ProofOff:
+			f.mistake("login_proof", fmt.Sprintf("%q", p.Kind), "work, "+strings.Join(captcha.Kinds(), ", ")+", or off")
+		case p.SiteKey != "" || p.VerifyURL != "" || p.ScriptURL != "" || !p.Secret.IsZero():
 			f.warn("login_proof", "no captcha is shown, though other settings of captchas are there", strings.Join(captcha.Kinds(), " or "))
 		}
 		return
