@@ -24,8 +24,12 @@ build: ## build bin/tokenhouse, a static binary
 	CGO_ENABLED=0 $(GO) build -tags $(TAGS) -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/tokenhouse ./cmd/tokenhouse
 
 .PHONY: test
-test: testenv ## run every test, with the race detector, on SQLite and a real PostgreSQL
-	@$(GO) run -tags $(TAGS) ./internal/pgtest/withpostgres .ci/test
+test: testenv bin/withpostgres ## run every test, with the race detector, on SQLite and a real PostgreSQL
+	@bin/withpostgres .ci/test
+
+.PHONY: bin/withpostgres
+bin/withpostgres: # compiled as the server is, which is compiled anyway
+	@CGO_ENABLED=0 $(GO) build -tags $(TAGS) -trimpath -o $@ ./internal/pgtest/withpostgres
 
 .PHONY: testenv
 testenv: ## find what the tests need on this machine, or install it where that is allowed
@@ -40,9 +44,8 @@ test-openbao: ## run the tests of Vault's transit engine against the OpenBao tha
 	@TOKENHOUSE_TEST_OPENBAO="$(OPENBAO)" $(GO) test -count=1 -v -tags $(TAGS) ./keys/masterkey/vault
 
 .PHONY: drills
-drills: testenv ## attack, kill and starve the server as hard as the promises are (half an hour)
-	@TOKENHOUSE_TEST_DRILLS=full $(GO) run -tags $(TAGS) ./internal/pgtest/withpostgres \
-		.ci/go-test -count=1 -v -timeout 60m ./internal/drills ./cmd/tokenhouse
+drills: testenv ## attack, kill and starve the server as hard as the promises are (a quarter of an hour)
+	@$(GO) run -tags $(TAGS) ./internal/pgtest/withpostgres .ci/drills
 
 .PHONY: test-kms
 test-kms: testenv ## run the tests of the key services that only a build tag brings in
@@ -51,8 +54,8 @@ test-kms: testenv ## run the tests of the key services that only a build tag bri
 	@$(GO) test -tags $(TAGS),cloudkms ./keys/masterkey/cloudkms
 
 .PHONY: test-timing
-test-timing: ## compare how long refused logins take, 2000 of each kind on both databases, in about 25 minutes
-	@TOKENHOUSE_TEST_TIMING=2000 $(GO) run -tags $(TAGS) ./internal/pgtest/withpostgres \
+test-timing: bin/withpostgres ## compare how long refused logins take, 2000 of each kind on both databases, in about 25 minutes
+	@TOKENHOUSE_TEST_TIMING=2000 bin/withpostgres \
 		$(GO) test -count=1 -v -timeout 2h -tags $(TAGS) -run RefusedLogin ./internal/housetest
 
 .PHONY: gallery
@@ -65,12 +68,12 @@ fuzz: ## run every fuzz target for FUZZTIME (60s)
 	@FUZZTIME=$(FUZZTIME) .ci/fuzz
 
 .PHONY: bench
-bench: ## measure this machine, the databases and the server, in one run
-	@$(GO) run -tags $(TAGS) ./internal/pgtest/withpostgres $(GO) run -tags $(TAGS) ./internal/bench
+bench: bin/withpostgres ## measure this machine, the databases and the server, in one run
+	@bin/withpostgres $(GO) run -tags $(TAGS) ./internal/bench
 
 .PHONY: soak
-soak: ## keep the server under load for SOAKTIME (10m) and look for growth
-	@$(GO) run -tags $(TAGS) ./internal/pgtest/withpostgres $(GO) run -tags $(TAGS) ./internal/bench -soak $(SOAKTIME)
+soak: bin/withpostgres ## keep the server under load for SOAKTIME (10m) and look for growth
+	@bin/withpostgres $(GO) run -tags $(TAGS) ./internal/bench -soak $(SOAKTIME)
 
 .PHONY: coverage-of-spec
 coverage-of-spec: ## say which test names each promise, security case and certification module

@@ -92,6 +92,8 @@ func (a *Authenticator) tell(tx LoginTx, t *attempt, c Counter) error {
 	switch {
 	case c.Kind == SourceCounter:
 		return nil // it is about a network and nobody's account
+	case c.Kind == ProofCounter:
+		return nil // the pool was full before
 	case c.Kind == PoolCounter:
 		most = maxNoticesOfPool
 	case c.Level > 1:

@@ -18,6 +18,9 @@ const (
 	// PoolCounter counts failures at one identifier from everywhere that is not
 	// a known device.
 	PoolCounter CounterKind = "pool"
+	// ProofCounter counts failures at one identifier of strangers who passed the
+	// pool with a proof.
+	ProofCounter CounterKind = "proof"
 	// DeviceCounter counts failures at one identifier from a device that has
 	// logged in to it before. Strangers cannot touch it.
 	DeviceCounter CounterKind = "device"
@@ -147,6 +150,7 @@ func (c Counter) release(l Limit, now time.Time, lease Lease) Counter {
 
 // at forgets what no longer counts at now, and shares no memory with c.
 func (c Counter) at(l Limit, now time.Time) Counter {
+	c = c.believable(l, now)
 	c.Leases = slices.DeleteFunc(slices.Clone(c.Leases), func(o Lease) bool { return !now.Before(o.Until) })
 	c.Failed = slices.Clone(c.Failed)
 	if c.Failures > 0 && !now.Before(c.Since.Add(l.Window)) {
@@ -155,6 +159,28 @@ func (c Counter) at(l Limit, now time.Time) Counter {
 	if c.Failures == 0 && !now.Before(c.LockedUntil.Add(l.Window)) {
 		c.Level, c.LockedUntil = 0, time.Time{}
 	}
+	return c
+}
+
+// clocksApart is how far the clocks of those who write counters may be apart.
+const clocksApart = time.Minute
+
+// believable takes back what only a clock that was wrong can have written, which
+// would else hold for as long as that clock was ahead: a window that begins in the
+// future begins now, and a lock or a lease that lasts for longer than any is over.
+func (c Counter) believable(l Limit, now time.Time) Counter {
+	longest := l.Window
+	for _, lock := range l.Locks {
+		longest = max(longest, lock)
+	}
+	last := now.Add(longest + clocksApart)
+	if c.Since.After(now.Add(clocksApart)) {
+		c.Since = now
+	}
+	if c.LockedUntil.After(last) {
+		c.LockedUntil = now
+	}
+	c.Leases = slices.DeleteFunc(slices.Clone(c.Leases), func(o Lease) bool { return o.Until.After(last) })
 	return c
 }
 

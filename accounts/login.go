@@ -26,6 +26,7 @@ type Authenticator struct {
 	Hasher   *Hasher
 	Secrets  Secrets
 	Throttle Throttle // defaults where zero
+	Proofs   Proofs   // what lets strangers past a full pool; none where zero
 	// Answer, where set, returns at the given time, or early with an error where
 	// ctx ends. Refusals pass it, so that their duration tells nothing.
 	Answer func(ctx context.Context, at time.Time) error
@@ -43,6 +44,7 @@ type Attempt struct {
 	Identifier string // as typed
 	Password   secret.Plain
 	Device     string // value of the device cookie; empty where there is none
+	Answer     string // to a Challenge; empty where none was asked for
 	Client     ident.ClientID
 	Origin     ident.Origin
 }
@@ -72,7 +74,7 @@ type Verified struct {
 // commit and one hash; the other commit is the one that settles. It answers
 //   - fault.InvalidCredentials: no such user, no password, or a wrong one;
 //   - fault.AccountLocked or fault.RateLimited with RetryAfter: the password
-//     was not looked at;
+//     was not looked at; as ProofRequired where a proof would let it through;
 //   - fault.AccountDisabled: the password was right;
 //   - fault.Unavailable with RetryAfter: the hashing pool is full, and nothing
 //     was counted;
@@ -128,11 +130,11 @@ func (p Attempt) check() error {
 func (a *Authenticator) verify(ctx context.Context, t *attempt) (*Verified, error) {
 	// Who is locked out is told so before they take a place in the hashing pool:
 	// a flood of refused attempts must not crowd out the others.
-	cs, err := a.Store.Counters(ctx, t.keys)
+	r, err := a.admit(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	if r := a.Throttle.judge(cs, t.start, t.tag); r.verdict != admitted {
+	if r.verdict != admitted {
 		return nil, a.turnAway(ctx, t, r)
 	}
 	if err := a.find(ctx, t); err != nil {

@@ -14,8 +14,11 @@ import (
 	"github.com/tokenhouse/tokenhouse/keys/sealing"
 )
 
-// reauthentication is the method of who presents their password again.
-const reauthentication = "reauthentication"
+// How a password is presented.
+const (
+	byPassword       = "password"
+	reauthentication = "reauthentication" // by who is signed in
+)
 
 // attempt is an Attempt on its way.
 type attempt struct {
@@ -25,18 +28,22 @@ type attempt struct {
 	owner      [32]byte
 	tag        uint64
 	level      trust
-	method     string // "password" or reauthentication
-	cookie     string // the new device cookie, should the attempt succeed
-	proof      string // what a valid device cookie proved; empty without
-	keys       []CounterKey
-	lease      Lease
-	user       User        // zero where nobody has the identifier
-	home       ident.OrgID // of user
+	method     string // byPassword or reauthentication
+	shown      struct {
+		proof shownProof
+		says  string // what the audit log says of it; empty: none was shown
+	}
+	cookie string // the new device cookie, should the attempt succeed
+	proof  string // what a valid device cookie proved; empty without
+	keys   []CounterKey
+	lease  Lease
+	user   User        // zero where nobody has the identifier
+	home   ident.OrgID // of user
 }
 
 // attempt works out which counters guard p.
 func (a *Authenticator) attempt(p Attempt, now time.Time) *attempt {
-	t := &attempt{Attempt: p, start: now, identifier: Identifier(p.Identifier), method: "password"}
+	t := &attempt{Attempt: p, start: now, identifier: Identifier(p.Identifier), method: byPassword}
 	keys := a.deviceKeys()
 	cookie := parseDeviceCookie(p.Device, keys)
 	if cookie.knows(t.identifier, keys, now) {
@@ -50,6 +57,7 @@ func (a *Authenticator) attempt(p Attempt, now time.Time) *attempt {
 	if mark := cookie.invitation(t.identifier, keys, now); mark != "" {
 		t.level, counted = invited, counted+mark
 	}
+	a.show(t)
 	a.guard(t, counted)
 	return t
 }
@@ -93,7 +101,7 @@ func (a *Authenticator) turnAway(ctx context.Context, t *attempt, r ruling) erro
 	if err != nil {
 		return err
 	}
-	return r.fault(t.start)
+	return a.refusal(ctx, t, r)
 }
 
 // reserve takes a place in every counter of t, or refuses. What is counted and
@@ -106,7 +114,7 @@ func (a *Authenticator) reserve(ctx context.Context, t *attempt) error {
 		if err != nil {
 			return err
 		}
-		if r = a.Throttle.judge(cs, t.start, t.tag); r.verdict != admitted {
+		if r = a.rule(t, cs); r.verdict != admitted {
 			if err := tx.Record(t.refusal(r)); err != nil {
 				return err
 			}
@@ -119,7 +127,7 @@ func (a *Authenticator) reserve(ctx context.Context, t *attempt) error {
 		return err
 	}
 	if r.verdict != admitted {
-		return r.fault(t.start)
+		return a.refusal(ctx, t, r)
 	}
 	return nil
 }
@@ -148,7 +156,11 @@ func (a *Authenticator) fail(ctx context.Context, t *attempt) error {
 	if err != nil {
 		return err
 	}
-	return fault.New(fault.InvalidCredentials, "Invalid email or password.")
+	wrong := fault.New(fault.InvalidCredentials, "Invalid email or password.")
+	if t.level == proven { // the next attempt needs a proof too
+		return a.challenged(context.WithoutCancel(ctx), t, wrong, wrong)
+	}
+	return wrong
 }
 
 // disabled refuses a right password. It is no guess, so it is not counted.
@@ -223,6 +235,9 @@ func (t *attempt) event(name audit.Name, o audit.Outcome, reason string) audit.E
 		Time: t.start, Name: name, Outcome: o, Reason: reason, Origin: t.Origin, Org: t.home,
 		Actor: audit.Actor{Type: string(ident.Anonymous), Via: t.method},
 		Meta:  map[string]string{"method": t.method, "identifier": hex.EncodeToString(t.owner[:8]), "device": trustNames[t.level]},
+	}
+	if t.shown.says != "" {
+		e.Meta["proof"] = t.shown.says
 	}
 	if t.Client != "" {
 		e.Meta["client"] = string(t.Client)

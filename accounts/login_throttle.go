@@ -16,6 +16,7 @@ type Throttle struct {
 	Source Limit // different identifiers from one network prefix
 	Pair   Limit // one identifier from one network prefix
 	Pool   Limit // one identifier from everywhere but known devices
+	Proof  Limit // one identifier from everywhere, with a proof
 	Device Limit // one identifier from one known device
 	// Lease is how long an attempt holds its place where it never ends.
 	Lease time.Duration
@@ -30,6 +31,7 @@ func DefaultThrottle() Throttle {
 		Source: Limit{Failures: 20, Window: 10 * time.Minute},
 		Pair:   Limit{Failures: 5, Window: 15 * time.Minute, Locks: rising},
 		Pool:   Limit{Failures: 100, Window: time.Hour},
+		Proof:  Limit{Failures: 100, Window: time.Hour},
 		Device: Limit{Failures: 10, Window: 15 * time.Minute, Locks: rising},
 		Lease:  30 * time.Second,
 	}
@@ -38,7 +40,7 @@ func DefaultThrottle() Throttle {
 func (t Throttle) limit(k CounterKind) Limit {
 	set, usual := t, DefaultThrottle()
 	pick := func(t Throttle) Limit {
-		return map[CounterKind]Limit{SourceCounter: t.Source, PairCounter: t.Pair, PoolCounter: t.Pool, DeviceCounter: t.Device}[k]
+		return map[CounterKind]Limit{SourceCounter: t.Source, PairCounter: t.Pair, PoolCounter: t.Pool, ProofCounter: t.Proof, DeviceCounter: t.Device}[k]
 	}
 	if l := pick(set); l.Failures > 0 {
 		return l
@@ -60,20 +62,22 @@ const (
 	stranger trust = iota
 	knownDevice
 	invited // by an unlock link that was mailed to the owner
+	proven  // a stranger who answered a challenge
 )
 
 // guards says which counters guard an attempt, in the order in which they are
-// locked and asked. A proof of work that lets a stranger pass a full pool is one
-// more row here, without PoolCounter. Who used an unlock link has a counter of
-// that link's instead of those that strangers filled.
+// locked and asked. A proof opens the pool and nothing else, and has a pool of its
+// own. Who used an unlock link has a counter of that link's instead of those that
+// strangers filled.
 var guards = map[trust][]CounterKind{
 	stranger:    {SourceCounter, PairCounter, PoolCounter},
 	knownDevice: {DeviceCounter},
 	invited:     {SourceCounter, DeviceCounter},
+	proven:      {SourceCounter, PairCounter, ProofCounter},
 }
 
 // trustNames are how the audit log calls the device of an attempt.
-var trustNames = map[trust]string{stranger: "unknown", knownDevice: "known", invited: "invited"}
+var trustNames = map[trust]string{stranger: "unknown", knownDevice: "known", invited: "invited", proven: "unknown"}
 
 // keys returns the keys of the counters that guard an attempt at identifier
 // from source. device tells known devices apart.
@@ -92,14 +96,19 @@ func (t Throttle) keys(pepper []byte, identifier string, level trust, source net
 			k.Hash = hash(string(kind), prefix)
 		case PairCounter:
 			k.Hash = hash(string(kind), identifier, prefix)
-		case PoolCounter:
-			k.Hash = hash(string(kind), identifier)
+		case PoolCounter, ProofCounter:
+			k = poolKey(kind, pepper, identifier)
 		case DeviceCounter:
 			k.Hash = hash(string(kind), identifier, device)
 		}
 		out = append(out, k)
 	}
 	return out
+}
+
+// poolKey is the key of a counter that counts by the identifier alone.
+func poolKey(kind CounterKind, pepper []byte, identifier string) CounterKey {
+	return CounterKey{Kind: kind, Hash: [32]byte(secret.MAC(pepper, string(kind), identifier)), Identifier: hashIdentifier(pepper, identifier)}
 }
 
 // hashIdentifier is what storage knows an identifier by.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -16,10 +15,10 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/changes"
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
-	"github.com/tokenhouse/tokenhouse/internal/pgtest"
 	"github.com/tokenhouse/tokenhouse/keys/sealing"
 	"github.com/tokenhouse/tokenhouse/storage/faulty"
 	"github.com/tokenhouse/tokenhouse/storage/gormstore"
+	"github.com/tokenhouse/tokenhouse/storage/migrated"
 	"github.com/tokenhouse/tokenhouse/tokens"
 )
 
@@ -45,14 +44,14 @@ func onBoth(t *testing.T, fn func(t *testing.T, w *world)) {
 	t.Run("SQLite", func(t *testing.T) { fn(t, newWorld(t)) })
 	t.Run("PostgreSQL", func(t *testing.T) {
 		fn(t, worldOn(t, func(o gormstore.Options) (*gormstore.DB, error) {
-			return gormstore.OpenPostgres(t.Context(), pgtest.URL(t), o)
+			return gormstore.OpenPostgres(t.Context(), migrated.Postgres(t), o)
 		}))
 	})
 }
 
 func newWorld(t *testing.T) *world {
 	return worldOn(t, func(o gormstore.Options) (*gormstore.DB, error) {
-		return gormstore.OpenSQLite(filepath.Join(t.TempDir(), "tokenhouse.db"), o)
+		return gormstore.OpenSQLite(migrated.SQLite(t), o)
 	})
 }
 

@@ -3,7 +3,9 @@ package audit
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -19,10 +21,9 @@ var (
 
 // parseObject reads one JSON object (RFC 8259), more strictly than others: no
 // name twice, no number but whole ones below 2^53 without sign, no lone
-// surrogate, nothing after it. Values are string, int64, nil, []any and
-// map[string]any.
-func parseObject(text []byte) (map[string]any, error) {
-	if !utf8.Valid(text) {
+// surrogate, nothing after it.
+func parseObject(text string) (members, error) {
+	if !utf8.ValidString(text) {
 		return nil, errors.New("the line is not UTF-8")
 	}
 	p := parser{text: text}
@@ -41,7 +42,7 @@ func parseObject(text []byte) (map[string]any, error) {
 }
 
 type parser struct {
-	text []byte
+	text string
 	at   int
 }
 
@@ -68,45 +69,58 @@ func (p *parser) take(c byte) bool {
 	return true
 }
 
-func (p *parser) value(depth int) (any, error) {
+func (p *parser) value(depth int) (v value, err error) {
 	p.space()
 	switch c := p.next(); {
 	case depth > maxDepth:
-		return nil, errValue
+		return v, errValue
 	case c == '"':
-		return p.string()
+		v.kind = isText
+		v.text, err = p.string()
 	case c == '{':
-		return p.members(depth)
+		v.kind = isObject
+		v.inside, err = p.members(depth)
 	case c == '[':
-		return p.items(depth)
+		v.kind = isList
+		v.inside, err = p.items(depth)
 	case c >= '0' && c <= '9':
-		return p.number()
-	case string(p.text[p.at:min(p.at+4, len(p.text))]) == "null":
+		v.kind = isNumber
+		v.text, err = p.number()
+	case strings.HasPrefix(p.text[p.at:], "null"):
 		p.at += 4
-		return nil, nil
+	default:
+		return v, errValue
 	}
-	return nil, errValue
+	return v, err
 }
 
-func (p *parser) number() (any, error) {
+func (p *parser) number() (string, error) {
 	from := p.at
 	for c := p.next(); c >= '0' && c <= '9' || c == '.' || c == 'e' || c == 'E'; c = p.next() {
 		p.at++
 	}
-	text := string(p.text[from:p.at])
+	text := p.text[from:p.at]
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n >= 1<<53 || len(text) > 1 && text[0] == '0' {
-		return nil, errValue
+		return "", errValue
 	}
-	return n, nil
+	return text, nil
 }
 
-func (p *parser) members(depth int) (map[string]any, error) {
-	p.at++
-	out := make(map[string]any, 20)
-	if p.take('}') {
-		return out, nil
+// roomFor is how many members an object has at the outside, and inside it.
+func roomFor(depth int) int {
+	if depth == 0 {
+		return 24
 	}
+	return 4
+}
+
+func (p *parser) members(depth int) (members, error) {
+	p.at++
+	if p.take('}') {
+		return members{}, nil
+	}
+	out := make(members, 0, roomFor(depth))
 	for {
 		if p.space(); p.next() != '"' {
 			return nil, errSyntax
@@ -115,36 +129,45 @@ func (p *parser) members(depth int) (map[string]any, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, twice := out[name]; twice {
-			return nil, fmt.Errorf("%q stands there twice", name)
-		}
 		if !p.take(':') {
 			return nil, errSyntax
 		}
-		if out[name], err = p.value(depth + 1); err != nil {
+		v, err := p.value(depth + 1)
+		if err != nil {
 			return nil, err
 		}
+		out = append(out, member{name, v})
 		switch {
 		case p.take('}'):
-			return out, nil
+			return out, inOrder(out)
 		case !p.take(','):
 			return nil, errSyntax
 		}
 	}
 }
 
-func (p *parser) items(depth int) ([]any, error) {
-	p.at++
-	out := []any{}
-	if p.take(']') {
-		return out, nil
+func inOrder(m members) error {
+	slices.SortFunc(m, func(a, b member) int { return compareUTF16(a.name, b.name) })
+	for i := range len(m) - 1 {
+		if m[i].name == m[i+1].name {
+			return fmt.Errorf("%q stands there twice", m[i].name)
+		}
 	}
+	return nil
+}
+
+func (p *parser) items(depth int) (members, error) {
+	p.at++
+	if p.take(']') {
+		return members{}, nil
+	}
+	out := make(members, 0, 1)
 	for {
 		v, err := p.value(depth + 1)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, v)
+		out = append(out, member{value: v})
 		switch {
 		case p.take(']'):
 			return out, nil
@@ -154,7 +177,8 @@ func (p *parser) items(depth int) ([]any, error) {
 	}
 }
 
-// string reads a string at its quotation mark.
+// string reads a string at its quotation mark. What has no escape is a part of
+// the line, not a copy.
 func (p *parser) string() (string, error) {
 	p.at++
 	from := p.at
@@ -165,7 +189,7 @@ func (p *parser) string() (string, error) {
 			s := p.text[from:p.at]
 			p.at++
 			if out == nil {
-				return string(s), nil
+				return s, nil
 			}
 			return string(append(out, s...)), nil
 		case c < ' ':
@@ -214,7 +238,7 @@ func (p *parser) unit() (rune, bool) {
 	if p.at+5 > len(p.text) {
 		return 0, false
 	}
-	n, err := strconv.ParseUint(string(p.text[p.at+1:p.at+5]), 16, 16)
+	n, err := strconv.ParseUint(p.text[p.at+1:p.at+5], 16, 16)
 	p.at += 5
 	return rune(n), err == nil
 }

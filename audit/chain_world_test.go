@@ -8,7 +8,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/changes"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/storage/gormstore"
+	"github.com/tokenhouse/tokenhouse/storage/migrated"
 )
 
 const issuer = "https://auth.example.com"
@@ -68,7 +68,7 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "tokenhouse.db")
+	path := migrated.SQLite(t)
 	db, err := gormstore.OpenSQLite(path, gormstore.Options{
 		OnCommit: func([]audit.Event, []changes.Change) {}, Random: rand.Reader,
 	})

@@ -58,7 +58,7 @@ var whys = map[Name]map[string]string{
 		"disabled":       "The password was right, and the person is disabled. An administrator can enable them.",
 	},
 	LoginRefused: {
-		"locked": "There were too many failed attempts, so that the password was not looked at. It ends by itself; an administrator can unlock the person.",
+		"locked": "There were too many failed attempts, so that the password was not looked at. It ends by itself; an administrator can unlock the person, and where an account is full of failures a proof opens it.",
 	},
 	RefreshRefused: {
 		"expired":      "The session was over: the longest life of a login had passed.",

@@ -100,6 +100,8 @@ type exporting struct {
 	order    hash.Hash
 	done     Exported
 	progress func(int)
+	missing  int64 // places that are not there
+	removed  int64 // places that retention removed with all that was before them in their chains
 }
 
 // newOrder digests the hashes of lines in their order.
@@ -114,29 +116,21 @@ func (x *exporting) sealed(ctx context.Context) (int64, error) {
 	if _, err := x.Store.Seal(ctx); err != nil {
 		return 0, err
 	}
-	var org ident.OrgID
-	if x.extent.Org != nil {
-		org = *x.extent.Org
-	}
-	id, head, err := x.Store.Newest(ctx, org)
+	end, err := x.end(ctx, x.extent)
 	if err != nil {
 		return 0, err
 	}
-	if x.extent.Org != nil {
-		id = head.Position
-	}
-	return id, x.sign(ctx)
+	return end, x.sign(ctx)
 }
 
 func (x *exporting) upTo(ctx context.Context, through int64) error {
 	for x.done.Through < through {
-		links, err := x.read(ctx, int(min(exportBatch, through-x.done.Through)))
+		links, err := x.linked(ctx, x.extent, x.done.Through, int(min(exportBatch, through-x.done.Through)))
 		if err != nil {
 			return err
 		}
-		if len(links) == 0 { // retention removed the beginning of a chain
-			x.done.Through = through
-			return nil
+		if len(links) == 0 { // the newest link of a chain is never removed
+			return fmt.Errorf("the audit log has no place %d, and retention did not remove it", through)
 		}
 		if err := x.batch(ctx, links, through); err != nil {
 			return err
@@ -148,14 +142,10 @@ func (x *exporting) upTo(ctx context.Context, through int64) error {
 			return err
 		}
 	}
-	return nil
-}
-
-func (x *exporting) read(ctx context.Context, limit int) ([]Linked, error) {
-	if x.extent.Org != nil {
-		return x.Store.LinkedOf(ctx, *x.extent.Org, x.done.Through, limit)
+	if n := x.missing - x.removed; n > 0 && x.extent.After == 0 {
+		return fmt.Errorf("the audit log lacks %d places that retention did not remove", n)
 	}
-	return x.Store.Linked(ctx, x.done.Through, limit)
+	return nil
 }
 
 func (x *exporting) batch(ctx context.Context, links []Linked, through int64) error {
@@ -168,13 +158,11 @@ func (x *exporting) batch(ctx context.Context, links []Linked, through int64) er
 		signed[c.Link] = c.JWS
 	}
 	for _, l := range links {
-		place := l.ID
-		if x.extent.Org != nil {
-			place = l.Position
-		}
+		place := l.place(x.extent)
 		if place > through {
 			return nil
 		}
+		x.missing += place - x.done.Through - 1
 		x.done.Through = place
 		if err := x.link(ctx, l); err != nil {
 			return err
@@ -199,6 +187,7 @@ func (x *exporting) link(ctx context.Context, l Linked) error {
 		}
 		switch {
 		case b.Position == l.Position-1:
+			x.removed += b.Position - head.Position
 			head = Head{l.Shard, b.Position, b.Hash}
 			if err := x.statement("base", b.JWS); err != nil {
 				return err

@@ -3,7 +3,9 @@ package audit_test
 import (
 	"bytes"
 	"database/sql"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,36 +56,88 @@ func TestWhatRetentionRemovesLeavesTheRestProvable(t *testing.T) {
 }
 
 // Who removes events as retention does, without its leave, is found: by their
-// number, by their age, and where retention's own event is removed.
+// number, by their age, and where retention's own event is removed. What is
+// gone with its place is not exported as if it had never been.
 func TestWhatOthersRemoveIsFound(t *testing.T) {
-	for what, remove := range map[string]struct{ sql, reason string }{
-		"an event":              {"UPDATE audit_links SET pruned = 1 WHERE position = 2", "that retention did not remove"},
-		"an event and its link": {"DELETE FROM audit_links WHERE position = 2", ""},
+	const (
+		event  = "DELETE FROM audit_events WHERE seq = (SELECT seq FROM audit_links WHERE shard <> '' AND position = %d)"
+		mark   = "UPDATE audit_links SET pruned = 1 WHERE shard <> '' AND position = %d"
+		link   = "DELETE FROM audit_links WHERE shard <> '' AND position = %d"
+		tail   = "DELETE FROM audit_links WHERE shard = '' AND position = %d"
+		unmark = "UPDATE audit_links SET pruned = 0 WHERE shard <> '' AND position = %d"
+		back   = "INSERT INTO audit_events SELECT * FROM kept WHERE seq = (SELECT seq FROM audit_links WHERE shard <> '' AND position = %d)"
+	)
+	type step struct {
+		sql      string
+		position int
+	}
+	// Of the organisation: 1 to 4 security, 5 to 8 routine and old, 9 and 10 routine
+	// and young, 11 what retention tells of 5 to 8. Of the deployment: two.
+	for what, c := range map[string]struct {
+		steps   []step
+		refused string // by the export
+		line    string // what verify finds
+	}{
+		"nothing":                     {},
+		"an event":                    {[]step{{event, 2}, {mark, 2}}, "", `lacks 1 events of class "security" that retention did not remove`},
+		"an event, and no mark":       {[]step{{event, 2}}, "", `lacks 1 events of class "security" that retention did not remove`},
+		"one more of the class":       {[]step{{event, 9}, {mark, 9}}, "", `lacks 1 events of class "routine" that retention did not remove`},
+		"a young one for an old one":  {[]step{{back, 5}, {unmark, 5}, {event, 9}, {mark, 9}}, "", "retention did not remove events of this age"},
+		"what retention tells":        {[]step{{event, 11}, {mark, 11}}, "", "that retention did not remove"},
+		"an event and its place":      {[]step{{event, 2}, {link, 2}}, "has no position 2", ""},
+		"the newest and its place":    {[]step{{event, 11}, {link, 11}}, "has no place 13", ""},
+		"the end of another chain":    {[]step{{tail, 2}}, "lacks 1 places", ""},
+		"one that is, and one before": {[]step{{event, 2}, {mark, 2}, {event, 3}}, "", `lacks 2 events of class "security"`},
 	} {
 		w := newWorld(t)
 		w.record(t, w.orgs[1], audit.LoginFailed, 4)
 		w.record(t, w.orgs[1], audit.APIKeyUsed, 4)
+		w.record(t, "", audit.LoginFailed, 2)
+		w.now = w.now.Add(10 * day)
+		w.record(t, w.orgs[1], audit.APIKeyUsed, 2)
 		w.seal(t)
-		w.now = w.now.Add(15 * day)
+		w.now = w.now.Add(5 * day)
+		w.manipulate(t, "CREATE TABLE kept AS SELECT * FROM audit_events")
 		w.prune(t, shortly)
 		w.seal(t)
-		db, err := sql.Open("sqlite", "file:"+w.path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, step := range []string{"DELETE FROM audit_events WHERE seq = (SELECT seq FROM audit_links WHERE position = 2)", remove.sql} {
-			if _, err := db.ExecContext(t.Context(), step); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := db.Close(); err != nil {
-			t.Fatal(err)
+		for _, s := range c.steps {
+			w.manipulate(t, fmt.Sprintf(s.sql, s.position))
 		}
 		var out bytes.Buffer
-		if _, err := w.sealer.Export(t.Context(), &out, audit.Extent{}, nil); err != nil {
-			continue // what is not there cannot be exported
+		_, err := w.sealer.Export(t.Context(), &out, audit.Extent{}, nil)
+		switch {
+		case c.refused != "":
+			if err == nil || !strings.Contains(err.Error(), c.refused) {
+				t.Errorf("%s: exported with %v; want %q", what, err, c.refused)
+			}
+		case err != nil:
+			t.Errorf("%s: %v", what, err)
+		case c.line != "":
+			wrong(t, w, what, out.Bytes(), 0, c.line)
+		default:
+			if r, err := w.verify(out.Bytes()); err != nil || r.Pruned != 4 {
+				t.Errorf("%s: %+v, %v", what, r, err)
+			}
 		}
-		wrong(t, w, what, out.Bytes(), 0, remove.reason)
+	}
+}
+
+// manipulate changes one row or more of the database, past everything.
+func (w *world) manipulate(t *testing.T, statement string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+w.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, err := db.ExecContext(t.Context(), statement)
+	if err != nil {
+		t.Fatalf("%s: %v", statement, err)
+	}
+	if n, err := done.RowsAffected(); err != nil || n != 1 && !strings.HasPrefix(statement, "CREATE") {
+		t.Fatalf("%s: %d rows, %v", statement, n, err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
 

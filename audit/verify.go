@@ -15,9 +15,6 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 )
 
-// maxLine is the longest line that is read, in bytes.
-const maxLine = 4 << 20
-
 // Verifier proves exports. It needs no database and no network, and memory for
 // each organisation, not for each line. Set the exported fields; use it once.
 type Verifier struct {
@@ -66,27 +63,15 @@ type LineError struct {
 func (e *LineError) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.Reason) }
 
 // Verify reads an export, or several one after another, to its end. What does
-// not hold is a *LineError; any other error is of the reader.
+// not hold is a *LineError; any other error is of the reader. Lines are read by
+// themselves on all processors, and checked in their order.
 func (v *Verifier) Verify(r io.Reader) (Report, error) {
 	v.shards, v.order = map[ident.OrgID]*strand{}, newOrder()
-	in := bufio.NewReaderSize(r, 256<<10)
-	for {
-		line, err := readLine(in)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil && !errors.Is(err, errLong) {
+	from := partReader{in: bufio.NewReaderSize(r, 64<<10), keys: &v.Keys}
+	defer from.wait()
+	for part := from.next(); part != nil; part = from.next() {
+		if err := v.check(part); err != nil {
 			return v.report, err
-		}
-		v.report.Lines++
-		if err == nil {
-			err = v.line(line)
-		}
-		if err != nil {
-			return v.report, v.at(err)
-		}
-		if v.Progress != nil && v.report.Lines%10_000 == 0 {
-			v.Progress(v.report.Lines)
 		}
 	}
 	v.report.Shards = len(v.shards)
@@ -99,6 +84,24 @@ func (v *Verifier) Verify(r io.Reader) (Report, error) {
 	return v.report, nil
 }
 
+// check checks the lines of a part, and says what kept it from having more.
+func (v *Verifier) check(p *part) error {
+	for i := range p.read {
+		v.report.Lines++
+		if err := v.line(&p.read[i]); err != nil {
+			return v.at(err)
+		}
+		if v.Progress != nil && v.report.Lines%10_000 == 0 {
+			v.Progress(v.report.Lines)
+		}
+	}
+	if errors.Is(p.err, errLong) {
+		v.report.Lines++
+		return v.at(p.err)
+	}
+	return p.err
+}
+
 // at makes err a LineError of the present line, unless it already is one of
 // another.
 func (v *Verifier) at(err error) error {
@@ -109,79 +112,42 @@ func (v *Verifier) at(err error) error {
 	return &LineError{v.report.Lines, err.Error()}
 }
 
-var errLong = fmt.Errorf("the line is longer than %d bytes", maxLine)
-
-// readLine returns a line without its end; io.EOF after the last.
-func readLine(in *bufio.Reader) ([]byte, error) {
-	var long []byte
-	for {
-		part, err := in.ReadSlice('\n')
-		switch {
-		case len(long)+len(part) > maxLine:
-			return nil, errLong
-		case errors.Is(err, bufio.ErrBufferFull):
-			long = append(long, part...)
-			continue
-		case errors.Is(err, io.EOF) && len(long)+len(part) == 0:
-			return nil, io.EOF
-		case err != nil && !errors.Is(err, io.EOF):
-			return nil, err
-		case len(long) > 0:
-			part = append(long, part...)
-		}
-		if n := len(part); n > 0 && part[n-1] == '\n' {
-			part = part[:n-1]
-		}
-		return part, nil
-	}
-}
-
-func (v *Verifier) line(text []byte) error {
-	members, err := parseObject(text)
-	if err != nil {
-		return err
+func (v *Verifier) line(r *reading) error {
+	if r.err != nil {
+		return r.err
 	}
 	v.open = true
-	for kind, read := range map[string]func(jws string, members map[string]any) error{
-		"checkpoint": v.checkpoint, "base": v.base, "closing": v.closing,
-	} {
-		value, there := members[kind]
-		if !there {
-			continue
-		}
-		jws, ok := value.(string)
-		if !ok || len(members) > 2 || len(members) == 2 && kind != "closing" {
-			return fmt.Errorf("a %s is one signed text and nothing else", kind)
-		}
-		return read(jws, members)
+	switch r.kind {
+	case isCheckpoint:
+		return v.checkpoint(&r.signed)
+	case isBase:
+		return v.base(&r.signed)
+	case isClosing:
+		return v.closing(&r.signed, r.through)
+	default:
+		return v.link(r)
 	}
-	if pruned, ok := members["pruned"].(map[string]any); ok && len(members) == 1 {
-		return v.link(pruned, true)
-	}
-	return v.link(members, false)
 }
 
 // link checks one event, or the place of one that is gone.
-func (v *Verifier) link(members map[string]any, pruned bool) error {
-	l, prev, err := linkOf(members, pruned)
-	if err != nil {
-		return err
-	}
+func (v *Verifier) link(r *reading) error {
+	l := r.link
 	s := v.shards[l.Shard]
 	if s == nil {
-		s = &strand{head: Head{l.Shard, l.Position - 1, prev}, first: v.report.Lines, start: l.Position, signed: -1}
+		l.Shard = ident.OrgID(strings.Clone(string(l.Shard))) // what is kept keeps no line
+		s = &strand{head: Head{l.Shard, l.Position - 1, r.prev}, first: v.report.Lines, start: l.Position, signed: -1}
 		if v.shards[l.Shard] = s; l.Position == 1 {
 			s.anchored, s.signed = true, 0
-			if prev != (Hash{}) {
+			if r.prev != (Hash{}) {
 				return fmt.Errorf("%s has something before its first event", named(l.Shard))
 			}
 		}
 	}
-	if err := s.follow(l, prev); err != nil {
+	if err := s.follow(r); err != nil {
 		return err
 	}
 	v.order.Write(l.Hash[:])
-	if pruned {
+	if l.Pruned {
 		v.seen.Pruned++
 		v.report.Pruned++
 		s.hole(l, v.report.Lines)
@@ -189,8 +155,8 @@ func (v *Verifier) link(members map[string]any, pruned bool) error {
 	}
 	v.seen.Events++
 	v.report.Events++
-	if members["event"] == string(AuditPruned) {
-		return s.account(members)
+	if r.tells != nil {
+		return s.account(r.tells)
 	}
 	return nil
 }
@@ -203,56 +169,15 @@ func named(org ident.OrgID) string {
 	return "the chain of " + string(org)
 }
 
-// linkOf reads a link. What remains of the members of an event is its line.
-func linkOf(m map[string]any, pruned bool) (l Link, prev Hash, err error) {
-	text := func(name string) (s string) {
-		value, there := m[name]
-		s, ok := value.(string)
-		if (!there || !ok) && err == nil {
-			err = fmt.Errorf("it has no text %q", name)
-		}
-		return s
-	}
-	digest := func(name string) Hash {
-		h, ok := parseHash(text(name))
-		if !ok && err == nil {
-			err = fmt.Errorf("its %q is no digest", name)
-		}
-		return h
-	}
-	var ok bool
-	if l.Position, ok = m["position"].(int64); !ok || l.Position < 1 {
-		return l, prev, errors.New("it has no position: an export whose events have their places in the chain is needed")
-	}
-	l.Shard, l.Class = ident.OrgID(text("org_id")), Class(text("class"))
-	prev, l.Hash = digest("prev_hash"), digest("hash")
-	when, wrong := time.Parse(time.RFC3339Nano, text("time"))
-	if wrong != nil && err == nil {
-		err = errors.New("its time is not one of RFC 3339")
-	}
-	l.Time = when
-	if pruned {
-		l.Body = digest("body")
-		return l, prev, err
-	}
-	for _, name := range []string{"class", "position", "prev_hash", "hash"} {
-		delete(m, name)
-	}
-	l.Body = bodyHash(appendCanonical(nil, any(m)))
-	return l, prev, err
-}
-
 // closing checks that everything the export had was read, in its order.
-func (v *Verifier) closing(jws string, members map[string]any) error {
+func (v *Verifier) closing(said *statement, through int64) error {
 	var c closingClaims
-	known, err := v.statement(jws, ClosingType, &c)
-	if err != nil {
+	if err := v.understand(said, &c); err != nil {
 		return fmt.Errorf("the closing line %w", err)
 	}
-	if !known {
+	if !said.known {
 		return errors.New("the closing line is signed by a key that is not among the known ones; give the JWK Set of that time too")
 	}
-	through, _ := members["through"].(int64)
 	first := v.report.Closed.IsZero()
 	switch {
 	case through != c.Through:
@@ -281,53 +206,3 @@ func (v *Verifier) closing(jws string, members map[string]any) error {
 }
 
 func sameOrg(a, b *ident.OrgID) bool { return a == b || a != nil && b != nil && *a == *b }
-
-// algorithms is every one that a deployment signs with. None takes a shared key
-// (RFC 8725 §3.1, §3.2).
-var algorithms = []jose.SignatureAlgorithm{jose.ES256, jose.ES384, jose.EdDSA, jose.RS256, jose.PS256}
-
-func parseStatement(jws string) (*jose.JSONWebSignature, error) {
-	s, err := jose.ParseSignedCompact(jws, algorithms)
-	if err != nil || len(s.Signatures) != 1 {
-		return nil, errors.New("is not a signed text")
-	}
-	return s, nil
-}
-
-// statement reads what is signed, and reports whether by a key that is known. Of
-// an unknown key nothing is proved.
-func (v *Verifier) statement(jws, typ string, claims interface{ issuer() string }) (known bool, err error) {
-	s, err := parseStatement(jws)
-	if err != nil {
-		return false, err
-	}
-	h := s.Signatures[0].Protected
-	if got, _ := h.ExtraHeaders[jose.HeaderType].(string); !strings.EqualFold(got, typ) {
-		return false, fmt.Errorf("is signed as %q, not as %q", got, typ)
-	}
-	payload := s.UnsafePayloadWithoutVerification()
-	for _, k := range v.Keys.Key(h.KeyID) {
-		if k.Algorithm != h.Algorithm {
-			continue
-		}
-		if payload, err = s.Verify(k); err != nil {
-			return false, errors.New("is forged: its signature does not hold")
-		}
-		known = true
-		break
-	}
-	if json.Unmarshal(payload, claims) != nil {
-		return known, errors.New("says nothing that is understood")
-	}
-	want := v.Issuer
-	if want == "" {
-		want = v.report.Issuer
-	}
-	if want != "" && claims.issuer() != want {
-		return known, fmt.Errorf("is of %q, not of %q", claims.issuer(), want)
-	}
-	if known {
-		v.report.Issuer = claims.issuer()
-	}
-	return known, nil
-}

@@ -14,6 +14,9 @@ const unmatched = "unmatched"
 func (s *Set) Observe(events []audit.Event) {
 	for _, e := range events {
 		s.system.events.inc(string(e.Name), string(e.Outcome))
+		if shown := e.Meta["proof"]; shown != "" && loginEvents[e.Name] {
+			s.credentials.proofs.inc(shown)
+		}
 		switch e.Name {
 		case audit.LoginSucceeded:
 			s.credentials.logins.inc(e.Actor.Via, "success")
@@ -26,6 +29,12 @@ func (s *Set) Observe(events []audit.Event) {
 		}
 	}
 }
+
+// loginEvents are those of which each login attempt leaves one.
+var loginEvents = map[audit.Name]bool{audit.LoginSucceeded: true, audit.LoginFailed: true, audit.LoginRefused: true}
+
+// ProofUnavailable counts a proof that the provider of captchas did not judge.
+func (s *Set) ProofUnavailable() { s.credentials.proofs.inc("unavailable") }
 
 // TokenIssued counts a token that was handed out: by its grant type, and kind
 // "access_token", "refresh_token" or "id_token".

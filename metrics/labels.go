@@ -32,7 +32,8 @@ func (c closed) of(v string) string {
 var (
 	loginMethods        = closed{"password", "reauthentication"}
 	loginResults        = closed{"success", "failure", "refused"}
-	lockoutScopes       = closed{"device", "pair", "pool", "source"}
+	lockoutScopes       = closed{"device", "pair", "pool", "proof", "source"}
+	proofResults        = closed{"accepted", "refused", "unavailable"}
 	grants              = closed{"password", "refresh_token", "client_credentials", "authorization_code", "urn:ietf:params:oauth:grant-type:token-exchange"}
 	tokenKinds          = closed{"access_token", "refresh_token", "id_token"}
 	credentials         = closed{"access_token", "api_key"}

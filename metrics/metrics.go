@@ -53,6 +53,7 @@ type credentialMetrics struct {
 	logins        counters
 	lockouts      counters
 	lockedNow     gauges
+	proofs        counters
 	issued        counters
 	verifications counters
 	refreshes     counters
@@ -146,6 +147,8 @@ func newCredentialMetrics(r *prometheus.Registry) credentialMetrics {
 	for _, c := range []counters{m.logins, m.lockouts, m.issued, m.verifications, m.refreshes, m.apiKeys, m.logouts} {
 		c.register(r)
 	}
+	m.proofs = newCounters("tokenhouse_login_proofs_total", "Proofs that strangers showed at a login, by what they were worth.", label{"result", proofResults})
+	m.proofs.register(r)
 	m.lockedNow.register(r)
 	r.MustRegister(m.rotationDue, m.expiring, m.propagation)
 	return m

@@ -18,12 +18,12 @@ import (
 // passwords.
 var password = grant{
 	typ:    GrantPassword,
-	params: []string{"username", "password"},
+	params: []string{"username", "password", "proof"},
 	client: firstPartyOnly,
 	earn: func(ctx context.Context, p *Provider, c Client, r Request) (earned, error) {
 		v, err := p.Logins.Authenticate(ctx, accounts.Attempt{
 			Identifier: r.Params["username"], Password: secret.Of(r.Params["password"]),
-			Device: r.Device, Client: c.ID, Origin: r.Origin,
+			Answer: r.Params["proof"], Device: r.Device, Client: c.ID, Origin: r.Origin,
 		})
 		if err != nil {
 			return earned{}, err

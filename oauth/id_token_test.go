@@ -7,7 +7,6 @@ import (
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/json"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -23,12 +22,13 @@ import (
 	"github.com/tokenhouse/tokenhouse/keys/signing"
 	"github.com/tokenhouse/tokenhouse/oauth"
 	"github.com/tokenhouse/tokenhouse/storage/gormstore"
+	"github.com/tokenhouse/tokenhouse/storage/migrated"
 )
 
 // idTokens mints with a real ring that has every algorithm.
 func idTokens(t *testing.T) (*oauth.IDTokens, *signing.Ring) {
 	t.Helper()
-	db, err := gormstore.OpenSQLite(filepath.Join(t.TempDir(), "th.db"), gormstore.Options{Random: rand.Reader, OnCommit: func([]audit.Event, []changes.Change) {}})
+	db, err := gormstore.OpenSQLite(migrated.SQLite(t), gormstore.Options{Random: rand.Reader, OnCommit: func([]audit.Event, []changes.Change) {}})
 	must(t, err)
 	t.Cleanup(func() { must(t, db.Close()) })
 	must(t, db.Migrate(t.Context()))

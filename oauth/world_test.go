@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/netip"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,13 +17,13 @@ import (
 	"github.com/tokenhouse/tokenhouse/audit"
 	"github.com/tokenhouse/tokenhouse/internal/changes"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
-	"github.com/tokenhouse/tokenhouse/internal/pgtest"
 	"github.com/tokenhouse/tokenhouse/internal/secret"
 	"github.com/tokenhouse/tokenhouse/keys/sealing"
 	"github.com/tokenhouse/tokenhouse/keys/signing"
 	"github.com/tokenhouse/tokenhouse/oauth"
 	"github.com/tokenhouse/tokenhouse/storage/faulty"
 	"github.com/tokenhouse/tokenhouse/storage/gormstore"
+	"github.com/tokenhouse/tokenhouse/storage/migrated"
 	"github.com/tokenhouse/tokenhouse/tokens"
 )
 
@@ -66,11 +65,11 @@ type world struct {
 // backends are where every test runs that says so.
 var backends = map[string]func(t *testing.T) opener{
 	"SQLite": func(t *testing.T) opener {
-		path := filepath.Join(t.TempDir(), "tokenhouse.db")
+		path := migrated.SQLite(t)
 		return func(o gormstore.Options) (*gormstore.DB, error) { return gormstore.OpenSQLite(path, o) }
 	},
 	"PostgreSQL": func(t *testing.T) opener {
-		url := pgtest.URL(t)
+		url := migrated.Postgres(t)
 		return func(o gormstore.Options) (*gormstore.DB, error) {
 			return gormstore.OpenPostgres(context.Background(), url, o)
 		}

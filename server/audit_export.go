@@ -15,10 +15,12 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 )
 
-// AuditExporter writes the log so that it can be proved: audit.Sealer.
+// AuditExporter reads the log in the order of its chain: audit.Sealer.
 type AuditExporter interface {
 	// Export writes the log as NDJSON, in pieces, oldest first.
 	Export(ctx context.Context, w io.Writer, e audit.Extent, progress func(int)) (audit.Exported, error)
+	// Tail returns what the log got after the extent's.
+	Tail(ctx context.Context, e audit.Extent, limit int) (audit.Tail, error)
 }
 
 // exportTimeout is how long a reader may take to read one piece.

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -143,6 +144,65 @@ func TestWhyARequestWasRefusedIsExplained(t *testing.T) {
 	}
 }
 
+// Whoever asks again with the after of the reply gets each event of their
+// organisation once; SEC-OBS-05: of no other.
+func TestTheAuditLogIsFollowed(t *testing.T) {
+	g := start(t)
+	admin := g.admin()
+	g.advance(time.Second) // organisations of one moment have no first among them
+	foreign := g.stranger("else@example.com")
+	type tail struct {
+		Data  []audit.Line `json:"data"`
+		After int64        `json:"after"`
+	}
+	look := func(token, query string) (out tail) {
+		t.Helper()
+		if err := g.house.SealAudit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		a := g.want(g.do("GET", "/api/v1/audit-events/tail?"+query, "", bearer(token)...), 200)
+		if err := json.Unmarshal(a.body, &out); err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	names := func(in tail) (out []string) {
+		for _, l := range in.Data {
+			out = append(out, string(l.Event))
+		}
+		return out
+	}
+	first := look(admin, "")
+	if len(first.Data) == 0 || first.After < int64(len(first.Data)) {
+		t.Fatalf("%+v", first)
+	}
+	if again := look(admin, fmt.Sprint("after=", first.After)); len(again.Data) != 0 || again.Data == nil || again.After != first.After {
+		t.Errorf("nothing happened, and there is %+v", again)
+	}
+	g.createKey(admin, `{"name":"mine","permissions":["agents:read"]}`)
+	g.do("POST", "/api/v1/auth/login", credentials(adminEmail, "not the password"))
+	g.do("POST", "/api/v1/auth/login", credentials("else@example.com", "not the password"))
+	one := look(admin, fmt.Sprint("limit=1&after=", first.After))
+	two := look(admin, fmt.Sprint("limit=9&after=", one.After))
+	if got := append(names(one), names(two)...); !slices.Equal(got, []string{"api_key.created", "login.failed"}) || two.After != first.After+2 {
+		t.Errorf("%+v, then %+v", one, two)
+	}
+	if some := look(admin, fmt.Sprint("name=login.*&outcome=failure&after=", first.After)); !slices.Equal(names(some), []string{"login.failed"}) || some.After != two.After {
+		t.Errorf("narrowed: %+v", some)
+	}
+	if theirs := look(foreign, "limit=200"); slices.Contains(names(theirs), "api_key.created") || !slices.Contains(names(theirs), "login.failed") {
+		t.Errorf("somebody else sees %+v", theirs)
+	}
+	g.do("POST", "/api/v1/auth/login", credentials("nobody@example.com", userPassword))
+	if nobodys := look(admin, "deployment=true"); !slices.ContainsFunc(nobodys.Data, func(l audit.Line) bool { return l.Reason == "unknown_user" }) {
+		t.Errorf("of no organisation: %+v", nobodys)
+	}
+	g.want(g.do("GET", "/api/v1/audit-events/tail?deployment=true", "", bearer(foreign)...), 403)
+	for _, q := range []string{"after=-1", "after=x", "deployment=2", "limit=0", "limit=201", "outcome=good", "name=no.such"} {
+		g.want(g.do("GET", "/api/v1/audit-events/tail?"+q, "", bearer(admin)...), 422)
+	}
+}
+
 // Where each is wanted, every use is in the log before it is answered.
 func TestRoutineIsRecordedAsChosen(t *testing.T) {
 	for routine, want := range map[string]int{house.RoutineHourly: 1, house.RoutineEach: 3} {
@@ -150,30 +210,31 @@ func TestRoutineIsRecordedAsChosen(t *testing.T) {
 			g := start(t, func(c *house.Config) { c.Audit.Routine = routine })
 			admin := g.login(adminEmail, adminPassword)
 			_, key := g.createKey(admin.text("access_token"), `{"name":"mine","permissions":["agents:read"]}`)
+			id, value := g.createClient(admin.text("access_token"), worker)
+			basic := "Basic " + base64.StdEncoding.EncodeToString([]byte(id+":"+value))
 			refresh := admin.text("refresh_token")
 			for range 3 {
 				g.want(g.do("GET", "/api/v1/me", "", "X-API-Key", key), 200)
+				g.want(g.do("POST", "/oauth2/token", "grant_type=client_credentials", "Content-Type", "application/x-www-form-urlencoded", "Authorization", basic), 200)
 				g.advance(2 * time.Minute)
 				refresh = g.want(g.do("POST", "/api/v1/auth/refresh", `{"refresh_token":"`+refresh+`"}`), 200).text("refresh_token")
 			}
-			if routine == house.RoutineHourly {
-				if err := g.house.APIKeys.Flush(t.Context()); err != nil {
-					t.Fatal(err)
+			counted := func(when string) {
+				t.Helper()
+				for _, name := range []string{"api_key.used", "session.refreshed", "client.token_issued"} {
+					a := g.want(g.do("GET", "/api/v1/audit-events?name="+name, "", bearer(g.admin())...), 200)
+					if data, _ := a.json["data"].([]any); len(data) != want {
+						t.Errorf("%s: %s: %d events, want %d: %s", when, name, len(data), want, a.body)
+					}
 				}
 			}
-			for _, name := range []string{"api_key.used", "session.refreshed"} {
-				a := g.want(g.do("GET", "/api/v1/audit-events?name="+name, "", bearer(g.admin())...), 200)
-				if data, _ := a.json["data"].([]any); len(data) != want {
-					t.Errorf("%s: %d events, want %d: %s", name, len(data), want, a.body)
-				}
+			if routine == house.RoutineEach {
+				counted("as they were answered")
 			}
-			if err := g.house.APIKeys.Flush(t.Context()); err != nil {
+			if err := g.house.Tend(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			a := g.want(g.do("GET", "/api/v1/audit-events?name=api_key.used", "", bearer(g.admin())...), 200)
-			if data, _ := a.json["data"].([]any); len(data) != want {
-				t.Errorf("after the flush: %d events, want %d", len(data), want)
-			}
+			counted("after the flush")
 		})
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 )
 
 //go:embed docs.html
@@ -88,14 +89,25 @@ type apiSchema struct {
 	Enum        []any                `json:"enum"`
 }
 
+// ourAPI is the description, read once.
+var ourAPI = sync.OnceValues(func() (a api, err error) {
+	if err := json.Unmarshal(description, &a); err != nil {
+		return a, fmt.Errorf("openapi.json: %w", err)
+	}
+	return a, nil
+})
+
+// docsPage is the page, parsed once.
+var docsPage = sync.OnceValues(func() (*template.Template, error) { return template.New("docs").Parse(docsTemplate) })
+
 // docs renders the description as one page of plain HTML, and says which
 // content security policy it needs: its own stylesheet by digest, and nothing else.
 func docs(issuer string) (page []byte, policy string, err error) {
-	var a api
-	if err := json.Unmarshal(description, &a); err != nil {
-		return nil, "", fmt.Errorf("openapi.json: %w", err)
+	a, err := ourAPI()
+	if err != nil {
+		return nil, "", err
 	}
-	t, err := template.New("docs").Parse(docsTemplate)
+	t, err := docsPage()
 	if err != nil {
 		return nil, "", err
 	}

@@ -85,6 +85,7 @@ type problem struct {
 	Reason     string        `json:"reason,omitempty"`
 	Fields     []fault.Field `json:"fields,omitempty"`
 	Required   []string      `json:"required,omitempty"`
+	Proof      *challenge    `json:"proof,omitempty"`
 }
 
 // forgetting is a failure that also clears the session cookies.
@@ -114,7 +115,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		}
 		s.Log.Log(r.Context(), level, "request failed", "request_id", in.id, "route", in.route, "code", f.Code, "err", err.Error())
 	} else {
-		p.Reason, p.Fields, p.Required = f.Reason, f.Fields, f.Required
+		p.Reason, p.Fields, p.Required, p.Proof = f.Reason, f.Fields, f.Required, challengeOf(err)
 		if f.Detail != "" {
 			p.Detail = f.Detail
 		}
@@ -126,7 +127,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if f.RetryAfter > 0 {
 		h.Set("Retry-After", retryAfter(f.RetryAfter))
 	}
-	if c := challenge(f, row, p.Detail); c != "" {
+	if c := authenticateWith(f, row, p.Detail); c != "" {
 		h.Set("WWW-Authenticate", c)
 	}
 	if errors.As(err, new(forgetting)) {
@@ -147,10 +148,10 @@ func retryAfter(d time.Duration) string {
 	return strconv.FormatInt(int64(math.Ceil(d.Seconds())), 10)
 }
 
-// challenge is the WWW-Authenticate of a 401 or of a 403 for lack of scope
+// authenticateWith is the WWW-Authenticate of a 401 or of a 403 for lack of scope
 // (RFC 6750 §3). A refused password has none: a browser would open its own
 // dialog for it.
-func challenge(f *fault.Error, row wire, detail string) string {
+func authenticateWith(f *fault.Error, row wire, detail string) string {
 	const scheme = `Bearer realm="tokenhouse"`
 	switch f.Code {
 	case fault.Unauthenticated:

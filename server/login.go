@@ -14,6 +14,7 @@ import (
 type loginRequest struct {
 	Email    string `json:"email"`
 	Password string `json:"password"`
+	Proof    string `json:"proof"` // the answer to the challenge of a 423 or 401
 
 	device string
 }
@@ -43,7 +44,7 @@ func missing(pairs ...string) error {
 
 func (s *Server) password(ctx context.Context, c oauth.Client, caller ident.Caller, req loginRequest) (oauth.Response, error) {
 	return s.Services.OAuth.Exchange(ctx, oauth.GrantPassword, c, oauth.Request{
-		Params: oauth.Params{"username": req.Email, "password": req.Password},
+		Params: oauth.Params{"username": req.Email, "password": req.Password, "proof": req.Proof},
 		Origin: caller.Origin, Device: req.device,
 	})
 }

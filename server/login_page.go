@@ -81,7 +81,7 @@ func (s *Server) signIn(ctx context.Context, v visitor) (step, error) {
 		return s.signInAgain(ctx, v, fault.New(fault.Invalid, "Please enter your e-mail and your password."))
 	}
 	got, err := s.Services.OAuth.Exchange(ctx, oauth.GrantPassword, s.Pages.Client, oauth.Request{
-		Params: oauth.Params{"username": v.params["email"], "password": v.params["password"]},
+		Params: oauth.Params{"username": v.params["email"], "password": v.params["password"], "proof": s.proofOf(v)},
 		Origin: v.origin, Device: v.device, Session: v.session.ID,
 	})
 	if err != nil {
@@ -111,7 +111,11 @@ func (s *Server) signInAgain(ctx context.Context, v visitor, cause error) (step,
 		page = s.loginFor(v, q, true)
 	}
 	page.ReturnTo = localPath(v.params["return_to"])
-	page.Status, page.Email, page.Problem = wires[f.Code].status, v.params["email"], problem
+	page.Status, page.Email, page.Problem, page.Proof = wires[f.Code].status, v.params["email"], problem, s.proofFor(cause)
+	if page.Proof != nil && f.Code == fault.AccountLocked {
+		page.Proof.Wait = pages.Wait(f.RetryAfter)
+		page.Problem = "There were too many failed attempts at this account. Please enter the password once more; this time there is a check besides."
+	}
 	next := show(page)
 	next.retry = f.RetryAfter
 	return next, nil

@@ -14,10 +14,13 @@ var description []byte
 
 // describe returns the description of the deployment at issuer.
 func describe(issuer string) ([]byte, error) {
-	var doc map[string]any
+	var doc map[string]json.RawMessage
 	if err := json.Unmarshal(description, &doc); err != nil {
 		return nil, fmt.Errorf("openapi.json: %w", err)
 	}
-	doc["servers"] = []any{map[string]any{"url": issuer}}
+	var err error
+	if doc["servers"], err = json.Marshal([]any{map[string]any{"url": issuer}}); err != nil {
+		return nil, err
+	}
 	return json.Marshal(doc)
 }

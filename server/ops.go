@@ -2,11 +2,16 @@ package server
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/pprof"
 	"sync/atomic"
 )
+
+// ErrClock is what Ops.Ready answers where only the clock keeps the server from
+// being ready.
+var ErrClock = errors.New("our clock and the database's are too far apart")
 
 // Ops is the listener for operators: never reachable from outside.
 type Ops struct {
@@ -48,7 +53,10 @@ func (o *Ops) ready(w http.ResponseWriter, r *http.Request) {
 		say(w, http.StatusServiceUnavailable, "draining")
 		return
 	}
-	if err := o.Ready(r.Context()); err != nil {
+	if err := o.Ready(r.Context()); errors.Is(err, ErrClock) {
+		say(w, http.StatusServiceUnavailable, "clock skew")
+		return
+	} else if err != nil {
 		say(w, http.StatusServiceUnavailable, "not ready")
 		return
 	}

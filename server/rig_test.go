@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/tokenhouse/tokenhouse/internal/house"
+	"github.com/tokenhouse/tokenhouse/internal/housetest"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/internal/secret"
 )
@@ -76,6 +77,23 @@ func (g *rig) advance(d time.Duration) {
 	}
 }
 
+// epoch is what the clock shows at first.
+func epoch() time.Time { return time.Date(2030, 1, 31, 12, 0, 0, 0, time.UTC) }
+
+// standard is the configuration that tests change.
+func standard(dir string) house.Config {
+	conf := house.Defaults()
+	conf.DataDir = dir
+	conf.Accounts.LoginFailureDelay = 0
+	conf.HTTP.Demo = true
+	conf.Sealing.MasterKey = secret.Of(strings.Repeat("ab", 32))
+	conf.Admin = house.Admin{Email: adminEmail, Password: secret.Of(adminPassword)}
+	return conf
+}
+
+// begun is the first start of such a house, which most tests begin with a copy of.
+var begun = housetest.FirstStart{Config: standard, Now: epoch}
+
 // start opens a house with its administrator. change may alter the configuration.
 func start(t testing.TB, change ...func(*house.Config)) *rig {
 	t.Helper()
@@ -85,19 +103,17 @@ func start(t testing.TB, change ...func(*house.Config)) *rig {
 // startWith is start with another environment.
 func startWith(t testing.TB, alter func(*house.Env), change ...func(*house.Config)) *rig {
 	t.Helper()
-	g := &rig{t: t, now: time.Date(2030, 1, 31, 12, 0, 0, 0, time.UTC), log: &lockedBuffer{}}
-	conf := house.Defaults()
-	conf.DataDir = t.TempDir()
-	conf.Accounts.LoginFailureDelay = 0
-	conf.HTTP.Demo = true
-	conf.Sealing.MasterKey = secret.Of(strings.Repeat("ab", 32))
-	conf.Admin = house.Admin{Email: adminEmail, Password: secret.Of(adminPassword)}
+	g := &rig{t: t, now: epoch(), log: &lockedBuffer{}}
+	conf := standard(t.TempDir())
 	for _, c := range change {
 		c(&conf)
 	}
 	env := house.Env{Now: g.Now, Random: rand.Reader, Logger: slog.New(slog.NewJSONHandler(g.log, nil))}
 	if alter != nil {
 		alter(&env)
+	}
+	if alter == nil && conf.Database.URL == "" && begun.Fits(conf) {
+		begun.File(t, conf.DataDir)
 	}
 	h, err := house.Open(context.Background(), conf, env)
 	if err != nil {

@@ -158,6 +158,7 @@ func (s *Server) administrationRoutes() []route {
 		{http.MethodDelete, "/api/v1/roles/:name", require(accounts.RolesManage), handle(s, http.StatusNoContent, s.deleteRole)},
 		{http.MethodGet, "/api/v1/audit-events", require(accounts.AuditRead), handle(s, http.StatusOK, s.listAuditEvents)},
 		{http.MethodGet, "/api/v1/audit-events/export", require(accounts.AuditRead), s.exportAudit},
+		{http.MethodGet, "/api/v1/audit-events/tail", require(accounts.AuditRead), handle(s, http.StatusOK, s.tailAuditEvents)},
 		{http.MethodGet, "/api/v1/audit-events/explain/:request_id", require(accounts.AuditRead), handle(s, http.StatusOK, s.explain)},
 		{http.MethodGet, "/api/v1/audit", require(accounts.AuditRead), handle(s, http.StatusOK, s.listAuditEvents)},
 		{http.MethodGet, "/api/v1/signing-keys", require(accounts.SigningKeysRead), handle(s, http.StatusOK, s.listSigningKeys)},
@@ -188,6 +189,8 @@ func (s *Server) publishedRoutes() []route {
 		serve gin.HandlerFunc
 	}{
 		{"/assets/style.css", publish(s, fixed(s.documents.asset("/assets/style.css")))},
+		{"/assets/proof.js", publish(s, fixed(s.documents.asset("/assets/proof.js")))},
+		{"/assets/work.js", publish(s, fixed(s.documents.asset("/assets/work.js")))},
 		{"/assets/submit.js", publish(s, fixed(s.documents.asset("/assets/submit.js")))},
 		{shell.AssetsPath + ":name", s.consoleAsset},
 		{"/.well-known/jwks.json", publish(s, s.jwks)},

@@ -81,7 +81,7 @@ func TestEveryRouteSaysWhoMayCallIt(t *testing.T) {
 func TestPublicRoutes(t *testing.T) {
 	want := []string{
 		"POST /auth/login", "POST /api/v1/auth/login", "POST /api/v1/auth/register", "POST /api/v1/auth/refresh", "POST /api/v1/leaked-keys",
-		"GET /assets/style.css", "HEAD /assets/style.css", "GET /assets/submit.js", "HEAD /assets/submit.js", "GET /assets/console/:name", "HEAD /assets/console/:name",
+		"GET /assets/style.css", "HEAD /assets/style.css", "GET /assets/proof.js", "HEAD /assets/proof.js", "GET /assets/work.js", "HEAD /assets/work.js", "GET /assets/submit.js", "HEAD /assets/submit.js", "GET /assets/console/:name", "HEAD /assets/console/:name",
 		"GET /.well-known/jwks.json", "HEAD /.well-known/jwks.json", "GET /.well-known/revocations", "HEAD /.well-known/revocations",
 		"GET /oauth2/status-lists", "HEAD /oauth2/status-lists", "GET /oauth2/status-lists/:id", "HEAD /oauth2/status-lists/:id",
 		"GET /.well-known/openid-configuration", "HEAD /.well-known/openid-configuration",

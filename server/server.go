@@ -109,7 +109,7 @@ type Mount struct {
 	Public  bool // whether it answers without a credential
 }
 
-// Server answers HTTP. All fields are required but Mounts and Observe.
+// Server answers HTTP. All fields are required but Mounts, Observe and Clock.
 type Server struct {
 	Config   Config
 	Services Services
@@ -121,6 +121,8 @@ type Server struct {
 	Log      *slog.Logger
 	Now      func() time.Time
 	Random   io.Reader
+	// Clock fails while Now cannot be believed: fixed documents alone are served then.
+	Clock func() error
 
 	origins   origins
 	proxies   proxies

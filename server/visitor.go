@@ -28,6 +28,8 @@ type PageServices struct {
 	Forms      CursorKeys    // authenticate forms
 	SessionTTL time.Duration // Max-Age of the cookie of a browser session
 	Console    shell.Console // the pages of the console
+	Puzzle     pages.Puzzle  // what logins that need a proof show; zero where work is asked for, or nothing
+	Mails      bool          // whether owners are mailed when they are locked out
 }
 
 // visitor is a browser at one of our pages.

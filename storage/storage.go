@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/tokenhouse/tokenhouse/accounts"
 	"github.com/tokenhouse/tokenhouse/audit"
@@ -33,6 +34,8 @@ type Backend interface {
 	Migrations(context.Context) ([]gormstore.Migration, error)
 	// Ping answers nil when the database answers.
 	Ping(context.Context) error
+	// Clock is what the database's own clock shows; zero where it has none.
+	Clock(context.Context) (time.Time, error)
 	// Close ends what is running and releases everything.
 	Close() error
 }

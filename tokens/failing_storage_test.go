@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"net/netip"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/oauth"
 	"github.com/tokenhouse/tokenhouse/storage/faulty"
 	"github.com/tokenhouse/tokenhouse/storage/gormstore"
+	"github.com/tokenhouse/tokenhouse/storage/migrated"
 	"github.com/tokenhouse/tokenhouse/tokens"
 )
 
@@ -61,7 +61,7 @@ func newBench(t *testing.T) *bench {
 	t.Helper()
 	b := &bench{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	revocations := &tokens.Revocations{Now: func() time.Time { return b.now }}
-	db, err := gormstore.OpenSQLite(filepath.Join(t.TempDir(), "t.db"), gormstore.Options{
+	db, err := gormstore.OpenSQLite(migrated.SQLite(t), gormstore.Options{
 		Random: rand.Reader, Hooks: gormstore.Hooks{Before: b.plan.Before},
 		OnCommit: func(es []audit.Event, cs []changes.Change) { b.committed += len(es) + len(cs); revocations.Hear(cs) },
 	})

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tokenhouse/tokenhouse/audit"
+	"github.com/tokenhouse/tokenhouse/internal/tlstest"
 )
 
 // seqs are the sequence numbers of events in CEF, in the order they came in.
@@ -38,7 +39,7 @@ func upTo(n int) (out []int) {
 }
 
 func TestEveryTransportDeliversEveryEventOnceAndInOrder(t *testing.T) {
-	pair, ca := certificate(t)
+	pair, ca := tlstest.Vouched(t, "siem.example")
 	for network, serve := range map[string]func(*testing.T, *receiver) string{
 		"udp": func(t *testing.T, r *receiver) string { return "syslog+udp://" + r.datagrams(t) },
 		"tcp": func(t *testing.T, r *receiver) string {
@@ -184,7 +185,7 @@ func TestWhatAReceiverDidNotReadIsSentAgain(t *testing.T) {
 }
 
 func TestAReceiverMustProveWhoItIs(t *testing.T) {
-	pair, ca := certificate(t)
+	pair, ca := tlstest.Vouched(t, "siem.example")
 	w, r := newWorld(), newReceiver()
 	l := listen(t, "127.0.0.1:0")
 	r.stream(t, tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}))

@@ -1,7 +1,6 @@
 package webhooks_test
 
 import (
-	"fmt"
 	"net/http"
 	"slices"
 	"sync"
@@ -46,6 +45,9 @@ func TestEventsAreSentInTheirOrder(t *testing.T) {
 		if n := w.count(webhooks.Delivered); n != len(want)+len(made) {
 			t.Errorf("%d deliveries are counted", n)
 		}
+		if n := all.conns.Load(); n != 1 {
+			t.Errorf("%d messages took %d connections", len(made), n)
+		}
 		if line := some.taken[0].line; line.Event != audit.LoginFailed || line.Org != w.org || line.Code != "TH1002E" {
 			t.Errorf("%+v", line)
 		}
@@ -77,7 +79,7 @@ func TestSlowReceiversKeepNobodyWaiting(t *testing.T) {
 		if err != nil || n != 5 {
 			t.Errorf("%d turns are begun, %v", n, err)
 		}
-		eventually(t, "the quick one is told", func() bool { return slices.Equal(quick.ids(), want) })
+		quick.until(t, "the quick one is told", func() bool { return slices.Equal(quick.ids(), want) })
 		if n, err := w.deliver.Start(t.Context()); err != nil || n != 0 {
 			t.Errorf("%d more turns of the slow ones are begun, %v", n, err)
 		}
@@ -219,16 +221,4 @@ func TestReplayingATime(t *testing.T) {
 			t.Errorf("passed over, and sent: %v", got)
 		}
 	})
-}
-
-// eventually waits for what another goroutine does.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for range 2000 {
-		if holds() {
-			return
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	t.Fatal(fmt.Sprint("not so: ", what))
 }

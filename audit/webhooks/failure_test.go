@@ -215,7 +215,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 		w.turns()
 		r.status.Store(http.StatusInternalServerError)
 		close(release)
-		eventually(t, "it has given up answering", func() bool { return r.inside.Load() == 0 })
+		r.until(t, "it has given up answering", func() bool { return r.inside.Load() == 0 })
 		if seen := w.look(o); seen.Progress.Attempts != 1 || seen.Progress.Last.Reason != webhooks.Unreachable {
 			t.Errorf("one that hangs: %+v", seen.Progress)
 		}

@@ -198,6 +198,7 @@ func (t *turn) send(ctx context.Context, e audit.Event, now time.Time) (f Failur
 	}
 	res, err := t.Asker.Do(ctx, outbound.Request{
 		Method: "POST", URL: t.endpoint.URL, Body: body, Header: headers(e.ID, now, body, with), MaxBytes: maxAnswer,
+		Keep: string(t.endpoint.ID),
 	})
 	f = Failure{At: t.Now(), Status: res.Status}
 	switch {

@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -24,14 +24,17 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/changes"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
 	"github.com/tokenhouse/tokenhouse/internal/outbound"
-	"github.com/tokenhouse/tokenhouse/internal/pgtest"
 	"github.com/tokenhouse/tokenhouse/internal/scope"
 	"github.com/tokenhouse/tokenhouse/keys/sealing"
 	"github.com/tokenhouse/tokenhouse/storage/gormstore"
+	"github.com/tokenhouse/tokenhouse/storage/migrated"
 )
 
 // attemptTime is how long a receiver may take in these tests.
 const attemptTime = 300 * time.Millisecond
+
+// patience bounds what should take no time.
+const patience = 30 * time.Second
 
 // world is a deployment with a real database, and receivers on this machine.
 type world struct {
@@ -52,13 +55,13 @@ type world struct {
 // onBoth runs a test on a fresh database of each dialect.
 func onBoth(t *testing.T, run func(*testing.T, *world)) {
 	t.Run("SQLite", func(t *testing.T) { t.Parallel(); run(t, newWorld(t, "")) })
-	t.Run("PostgreSQL", func(t *testing.T) { t.Parallel(); run(t, newWorld(t, pgtest.URL(t))) })
+	t.Run("PostgreSQL", func(t *testing.T) { t.Parallel(); run(t, newWorld(t, migrated.Postgres(t))) })
 }
 
 func newWorld(t *testing.T, url string) *world {
 	w := &world{t: t, url: url, results: map[webhooks.Result]int{}}
 	if w.url == "" {
-		w.url = filepath.Join(t.TempDir(), "th.db")
+		w.url = migrated.SQLite(t)
 	}
 	w.at.Store(time.Date(2027, 3, 1, 9, 0, 0, 0, time.UTC).UnixMicro())
 	var err error
@@ -202,7 +205,9 @@ type receiver struct {
 	retryAfter atomic.Pointer[string]
 	during     atomic.Pointer[func(id string)] // where set, runs before each answer
 	inside     atomic.Int64
-	most       atomic.Int64 // at once
+	most       atomic.Int64  // at once
+	conns      atomic.Int64  // connections that were opened
+	changed    chan struct{} // holds one after something was answered
 
 	mu     sync.Mutex
 	wh     []*standardwebhooks.Webhook
@@ -212,9 +217,15 @@ type receiver struct {
 }
 
 func receives(t *testing.T) *receiver {
-	r := &receiver{}
+	r := &receiver{changed: make(chan struct{}, 1)}
 	r.status.Store(http.StatusNoContent)
-	site := httptest.NewServer(http.HandlerFunc(r.serve))
+	site := httptest.NewUnstartedServer(http.HandlerFunc(r.serve))
+	site.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			r.conns.Add(1)
+		}
+	}
+	site.Start()
 	t.Cleanup(func() {
 		site.Close()
 		for _, b := range r.broken {
@@ -243,7 +254,13 @@ func (r *receiver) serve(w http.ResponseWriter, q *http.Request) {
 	for n := r.inside.Add(1); n > r.most.Load(); {
 		r.most.Store(n)
 	}
-	defer r.inside.Add(-1)
+	defer func() {
+		r.inside.Add(-1)
+		select {
+		case r.changed <- struct{}{}:
+		default: // somebody is about to look
+		}
+	}()
 	body, err := io.ReadAll(q.Body)
 	m := struct {
 		Type audit.Name `json:"type"`
@@ -280,6 +297,18 @@ func (r *receiver) serve(w http.ResponseWriter, q *http.Request) {
 		r.mu.Unlock()
 	}
 	w.WriteHeader(s)
+}
+
+// until returns when holds does, which depends on what was answered.
+func (r *receiver) until(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for late := time.After(patience); !holds(); {
+		select {
+		case <-r.changed:
+		case <-late:
+			t.Fatal("not so: " + what)
+		}
+	}
 }
 
 // ids is what was taken so far, in order.

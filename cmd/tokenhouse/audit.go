@@ -28,7 +28,7 @@ the export is complete; give its "through" to --after to go on from there.
 	}
 	export.Flags().Int64("after", 0, `begin after this place: the "through" of an earlier export`)
 	export.Flags().String("org", "", "slug of the organisation; the whole deployment where it is left out")
-	return group("audit", "Read and prove the audit log", export, p.auditVerifyCommand())
+	return group("audit", "Read and prove the audit log", export, p.auditVerifyCommand(), p.auditTailCommand())
 }
 
 func (p *process) exportAudit(ctx context.Context, c *cobra.Command, h *house.House) error {
@@ -36,18 +36,24 @@ func (p *process) exportAudit(ctx context.Context, c *cobra.Command, h *house.Ho
 	if after < 0 {
 		return fmt.Errorf("--after is a place in the log: %d is none", after)
 	}
-	extent := audit.Extent{After: after}
-	if slug, _ := c.Flags().GetString("org"); slug != "" {
-		caller, err := p.caller(ctx, c, h)
-		if err != nil {
-			return err
-		}
-		extent.Org = &caller.Org
+	extent, err := p.auditExtent(ctx, c, h)
+	if err != nil {
+		return err
 	}
+	extent.After = after
 	bar := p.progress("events")
 	if _, err := h.AuditSealer().Export(ctx, p.Stdout, extent, bar.add); err != nil {
 		return err
 	}
 	bar.done()
 	return nil
+}
+
+// auditExtent is the whole deployment, or the organisation that --org names.
+func (p *process) auditExtent(ctx context.Context, c *cobra.Command, h *house.House) (audit.Extent, error) {
+	if slug, _ := c.Flags().GetString("org"); slug == "" {
+		return audit.Extent{}, nil
+	}
+	caller, err := p.caller(ctx, c, h)
+	return audit.Extent{Org: &caller.Org}, err
 }

@@ -59,6 +59,7 @@ func TestAKilledServerKeepsWhatItAcknowledged(t *testing.T) {
 					return
 				}
 			}
+			v.kill()
 			v.auditTrail(acknowledged)
 			t.Logf("%d crashes: %d logins, %d refusals, %d keys, %d refreshes and %d revocations acknowledged, none lost",
 				crashes(), len(acknowledged.logins), len(acknowledged.refusals), len(acknowledged.keys), acknowledged.refreshes, len(acknowledged.revoked))
@@ -156,10 +157,9 @@ func (v *victim) kill() {
 	_ = v.server.Wait()
 }
 
-// enlist makes a user for each worker.
+// enlist starts the server and makes a user for each worker.
 func (v *victim) enlist() {
 	v.start()
-	defer v.kill()
 	for w := range crashWorkers {
 		email := fmt.Sprintf("worker-%d@crash.localhost", w)
 		status, err := v.call("127.0.0.1", "POST", "/api/v1/auth/register", "", map[string]string{"email": email, "password": crashSecret, "name": "Worker"}, nil)
@@ -170,10 +170,9 @@ func (v *victim) enlist() {
 	}
 }
 
-// round runs the server under load, kills it, starts it again and asks it about
+// round puts the server under load, kills it, starts it again and asks it about
 // everything it had acknowledged.
 func (v *victim) round(n int) *ledger {
-	v.start()
 	l := &ledger{acknowledged: make(chan struct{}), killed: make(chan struct{})}
 	var wg sync.WaitGroup
 	for w := range crashWorkers {
@@ -190,7 +189,6 @@ func (v *victim) round(n int) *ledger {
 	close(l.killed)
 	wg.Wait()
 	v.start()
-	defer v.kill()
 	for _, s := range l.revoked {
 		v.expect(s, "GET", "/api/v1/me", http.StatusUnauthorized, "the access token of a revoked session")
 		v.expectRefresh(s, http.StatusUnauthorized, "the refresh token of a revoked session")

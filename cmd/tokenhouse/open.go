@@ -54,5 +54,5 @@ func (p *process) withHouse(c *cobra.Command, do func(context.Context, *house.Ho
 
 // env is what a house needs from outside.
 func (p *process) env(log *slog.Logger) house.Env {
-	return house.Env{Now: p.Now, Random: rand.Reader, Logger: log, Build: house.Build{Version: version, Revision: revision()}}
+	return house.Env{Now: p.Now, Random: rand.Reader, Logger: log, Build: house.Build{Version: version, Revision: revision()}, ClockSkew: house.MaxClockSkew}
 }

@@ -49,7 +49,7 @@ var shipping = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	binary := filepath.Join(shippedTo, "tokenhouse")
-	build := exec.Command("go", "build", "-tags", "nomsgpack", "-o", binary, ".")
+	build := exec.Command("go", "build", "-tags", "nomsgpack", "-trimpath", "-o", binary, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return binary, fmt.Errorf("build: %w\n%s", err, out)

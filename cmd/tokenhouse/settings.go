@@ -119,7 +119,7 @@ func settings() []setting {
 		text("log_format", "auto, text or json; auto is text on a terminal", func(c *config) *string { return &c.Log.Format }),
 		span("shutdown_delay", "how long to go on answering while /readyz says no, so that load balancers notice", func(c *config) *time.Duration { return &c.Serve.ShutdownDelay }),
 		span("shutdown_timeout", "how long requests in flight may take to finish", func(c *config) *time.Duration { return &c.Serve.ShutdownTimeout }),
-	}, mailSettings())
+	}, loginProofSettings(), mailSettings())
 }
 
 func (s setting) defaultsTo(words string) setting { s.shown = words; return s }

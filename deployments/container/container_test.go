@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/tokenhouse/tokenhouse/internal/shippedtest"
 )
 
 // engine is a buildah whose images and containers go with the test.
@@ -57,9 +58,9 @@ func output(t *testing.T, cmd *exec.Cmd) string {
 func build(t *testing.T, e *engine) (image string) {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "tokenhouse")
-	compile := exec.Command("go", "build", "-tags", "nomsgpack", "-trimpath", "-o", binary, "../../cmd/tokenhouse")
-	compile.Env = append(os.Environ(), "CGO_ENABLED=0")
-	output(t, compile)
+	if err := shippedtest.Build(binary); err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.Command("./build", binary, "tokenhouse:test")
 	cmd.Env = append(os.Environ(), "BUILDAH=buildah "+strings.Join(e.args, " "))
 	return output(t, cmd)
@@ -137,7 +138,7 @@ func saysHow(t *testing.T, e *engine, image string) {
 }
 
 func serves(t *testing.T, e *engine, container string) {
-	public, ops := freeAddress(t), freeAddress(t)
+	public, ops := shippedtest.Vacant(t), shippedtest.Vacant(t)
 	// There is no network of its own here, so the listeners move; all else is as the image says.
 	env := []string{"--env", "TOKENHOUSE_LISTEN=" + public, "--env", "TOKENHOUSE_OPS_LISTEN=" + ops}
 	run := append([]string{"run", "--isolation", "chroot"}, env...)
@@ -169,16 +170,6 @@ func serves(t *testing.T, e *engine, container string) {
 	if keys := get(t, "http://"+public+"/.well-known/jwks.json"); !strings.Contains(keys, `"ES256"`) {
 		t.Errorf("the server publishes the keys %s", keys)
 	}
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // ready waits until the address answers 200.

@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/tokenhouse/tokenhouse/internal/shippedtest"
 )
 
 // proxy is one kind of reverse proxy.
@@ -124,7 +126,7 @@ func tool(t *testing.T, name, elsewhere string) string {
 func (p proxy) start(t *testing.T, application, house string) (address string, said *lockedBuffer) {
 	t.Helper()
 	dir := t.TempDir()
-	at := places{listen: freeAddress(t), second: freeAddress(t), application: application, house: house}
+	at := places{listen: shippedtest.Vacant(t), second: shippedtest.Vacant(t), application: application, house: house}
 	text, err := os.ReadFile(p.shipped)
 	must(t, err)
 	config := filepath.Join(dir, filepath.Base(p.shipped))
@@ -244,14 +246,6 @@ func (v visitor) ask(t *testing.T, method, path, body string, headers ...string)
 	var s seen
 	must(t, json.Unmarshal([]byte(text), &s))
 	return reply, &s
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 func write(t *testing.T, path, text string) {

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"io"
 	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -26,6 +25,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/tokenhouse/tokenhouse/internal/shippedtest"
 )
 
 const host = "auth.example.com"
@@ -67,7 +68,7 @@ func start(t *testing.T, a, b string) *proxy {
 	t.Helper()
 	program := nginx(t)
 	dir := t.TempDir()
-	p := &proxy{plain: freeAddress(t), secure: freeAddress(t), log: filepath.Join(dir, "access.log"), client: client(t)}
+	p := &proxy{plain: shippedtest.Vacant(t), secure: shippedtest.Vacant(t), log: filepath.Join(dir, "access.log"), client: client(t)}
 	certificate(t, dir)
 	write(t, filepath.Join(dir, "tokenhouse.conf"), replaced(t, [][2]string{
 		{"tokenhouse-a:8080", a},
@@ -163,16 +164,6 @@ func write(t *testing.T, path, text string) {
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // certificate makes a certificate for host that signs itself.

@@ -17,6 +17,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/tokenhouse/tokenhouse/internal/pgtest"
+	"github.com/tokenhouse/tokenhouse/internal/shippedtest"
 )
 
 const adminPassword = "correct horse battery staple"
@@ -48,10 +49,8 @@ func startHouses(t *testing.T, n int) []*house {
 	t.Helper()
 	dir := t.TempDir()
 	binary := filepath.Join(dir, "tokenhouse")
-	build := exec.Command("go", "build", "-tags", "nomsgpack", "-trimpath", "-o", binary, "../../cmd/tokenhouse") // as make build does
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building tokenhouse: %v\n%s", err, out)
+	if err := shippedtest.Build(binary); err != nil {
+		t.Fatal(err)
 	}
 	key := []byte(strings.Repeat("0123456789abcdef", 4) + "\n")
 	if err := os.WriteFile(filepath.Join(dir, "master-key"), key, 0o400); err != nil {
@@ -70,7 +69,7 @@ func startHouses(t *testing.T, n int) []*house {
 	}
 	var houses []*house
 	for range n {
-		h := &house{address: freeAddress(t), ops: freeAddress(t)}
+		h := &house{address: shippedtest.Vacant(t), ops: shippedtest.Vacant(t)}
 		own := maps.Clone(settings)
 		own["TOKENHOUSE_LISTEN"], own["TOKENHOUSE_OPS_LISTEN"] = h.address, h.ops
 		own["TOKENHOUSE_ADMIN_PASSWORD"] = adminPassword

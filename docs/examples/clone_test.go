@@ -2,10 +2,8 @@ package examples_test
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/tokenhouse/tokenhouse/internal/shippedtest"
 )
 
 // clone is a directory as somebody has it who cloned the repository and ran
@@ -53,18 +53,13 @@ func TestMain(m *testing.M) {
 // shipped is the binary as `make build` makes it.
 var shipped = sync.OnceValues(func() (string, error) {
 	binary := filepath.Join(built, "tokenhouse")
-	cmd := exec.Command("go", "build", "-tags", "nomsgpack", "-o", binary, "./cmd/tokenhouse")
-	cmd.Dir, cmd.Env = filepath.Join("..", ".."), append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build: %w\n%s", err, out)
-	}
-	return binary, nil
+	return binary, shippedtest.Build(binary)
 })
 
 // newClone serves with the settings that are given, as NAME=value.
 func newClone(t *testing.T, settings ...string) *clone {
 	t.Helper()
-	c := &clone{t: t, dir: t.TempDir(), house: vacant(t), web: vacant(t), page: vacant(t)}
+	c := &clone{t: t, dir: t.TempDir(), house: shippedtest.Vacant(t), web: shippedtest.Vacant(t), page: shippedtest.Vacant(t)}
 	for _, name := range []string{"go.mod", "go.sum", "docs/examples", "docs/clients"} {
 		c.take(name)
 	}
@@ -117,7 +112,7 @@ func (c *clone) take(name string) {
 func (c *clone) serve(settings []string) {
 	c.t.Helper()
 	var logs bytes.Buffer
-	ops := vacant(c.t)
+	ops := shippedtest.Vacant(c.t)
 	cmd := exec.Command("./bin/tokenhouse", "serve", "--demo")
 	cmd.Dir, cmd.Stderr = c.dir, &logs
 	cmd.Env = append([]string{
@@ -282,16 +277,6 @@ func (s *script) finish() {
 	if s.ended != nil {
 		s.t.Fatalf("%v\n%s", s.ended, strings.Join(s.said, "\n"))
 	}
-}
-
-func vacant(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // eventually waits until something that happens by itself has happened.

@@ -36,7 +36,7 @@ func TestTheReadmesResourceServerInTenLines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	do(t, root, "go", "build", "-tags", "nomsgpack", "-o", binary, source)
+	do(t, root, "go", "build", "-tags", "nomsgpack", "-trimpath", "-o", binary, source)
 	cmd := exec.Command(binary)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	start(t, cmd)

@@ -27,6 +27,7 @@ func main() {
 	soak := flag.Duration("soak", 0, "instead, keep the server under load for so long and print its memory")
 	only := flag.String("only", "", "measure only operations whose name matches this regular expression")
 	sizes := flag.String("keys", "1000,1000000", "numbers of stored API keys to verify among, growing; empty leaves that out")
+	events := flag.Int("events", 100_000, "how many events of the audit log are chained, exported and proved; 0 leaves the log out")
 	profile := flag.String("cpuprofile", "", "write CPU profiles of the operations to this file, with the name of the database appended")
 	flag.Parse()
 	pattern, err := regexp.Compile(*only)
@@ -34,7 +35,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench: -only:", err)
 		os.Exit(2)
 	}
-	b := bench{workers: *workers, each: *each, only: pattern, profile: *profile}
+	b := bench{workers: *workers, each: *each, only: pattern, profile: *profile, events: *events}
 	for text := range strings.FieldsFuncSeq(*sizes, func(r rune) bool { return r == ',' }) {
 		n, err := strconv.Atoi(text)
 		if err != nil {
@@ -58,6 +59,7 @@ type bench struct {
 	each    time.Duration
 	only    *regexp.Regexp // names of operations
 	sizes   []int          // numbers of API keys
+	events  int            // of the audit log
 	profile string         // file for a CPU profile; none where empty
 	dir     string
 }
@@ -94,6 +96,9 @@ func (b bench) run(ctx context.Context) (err error) {
 		fmt.Println(commits.row(nil))
 		if err := b.ours(ctx, url, limits{signed, hashed, plain, commits}); err != nil {
 			return fmt.Errorf("%s: %w", backendOf(url), err)
+		}
+		if err := b.auditLog(ctx, url, commits); err != nil {
+			return fmt.Errorf("the audit log on %s: %w", backendOf(url), err)
 		}
 	}
 	return nil

@@ -6,7 +6,10 @@ import (
 	mathrand "math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -72,31 +75,43 @@ func TestServerAndLibraryAgreeOnEveryToken(t *testing.T) {
 		h.House().Handler.ServeHTTP(w, r)
 		return w.Code
 	}
-	seed := uint64(time.Now().UnixNano())
-	r := mathrand.New(mathrand.NewPCG(seed, 14)) //nolint:gosec // a fuzzer
-	n, accepted := sized(2_000, 1_000_000), 0
-	for range n {
-		token := mutated(r, s.Access, o.Access)
-		_, err := judge.Verify(context.Background(), token)
-		status := ask(token)
-		if (err == nil) != (status == http.StatusOK) {
-			t.Fatalf("seed %d: the library says %v, the server %d, of %s", seed, err, status, token)
-		}
-		if err == nil {
-			accepted++
-			if token != s.Access && token != o.Access {
-				t.Fatalf("seed %d: what was never issued is accepted: %s", seed, token)
+	seed, n := uint64(time.Now().UnixNano()), sized(2_000, 1_000_000)
+	var accepted atomic.Int64
+	var all sync.WaitGroup
+	workers := runtime.GOMAXPROCS(0)
+	for w := range workers {
+		r := mathrand.New(mathrand.NewPCG(seed, uint64(w))) //nolint:gosec // a fuzzer
+		all.Go(func() {
+			for range n / workers {
+				token := mutated(r, s.Access, o.Access)
+				_, err := judge.Verify(context.Background(), token)
+				status := ask(token)
+				if (err == nil) != (status == http.StatusOK) {
+					t.Errorf("seed %d, %d: the library says %v, the server %d, of %s", seed, w, err, status, token)
+					return
+				}
+				if err == nil {
+					accepted.Add(1)
+					if token != s.Access && token != o.Access {
+						t.Errorf("seed %d, %d: what was never issued is accepted: %s", seed, w, token)
+						return
+					}
+				}
+				k := mutated(r, key, key)
+				if status := ask(k); (status == http.StatusOK) != (k == key) {
+					t.Errorf("seed %d, %d: the key %s is answered %d", seed, w, k, status)
+					return
+				}
+				if k := mutated(r, s.Refresh, o.Refresh); h.House().Sessions.IsRefreshToken(k) != (k == s.Refresh || k == o.Refresh) {
+					t.Errorf("seed %d, %d: %s is taken for a refresh token, or is not", seed, w, k)
+					return
+				}
 			}
-		}
-		if k := mutated(r, key, key); (ask(k) == http.StatusOK) != (k == key) {
-			t.Fatalf("seed %d: the key %s is answered %d", seed, k, ask(k))
-		}
-		if k := mutated(r, s.Refresh, o.Refresh); h.House().Sessions.IsRefreshToken(k) != (k == s.Refresh || k == o.Refresh) {
-			t.Fatalf("seed %d: %s is taken for a refresh token, or is not", seed, k)
-		}
+		})
 	}
-	t.Logf("%d tokens, %d of them good; seed %d", n, accepted, seed)
-	if accepted < n/20 {
-		t.Errorf("only %d of %d were accepted", accepted, n)
+	all.Wait()
+	t.Logf("%d tokens, %d of them good; seed %d", n, accepted.Load(), seed)
+	if accepted.Load() < int64(n/20) {
+		t.Errorf("only %d of %d were accepted", accepted.Load(), n)
 	}
 }

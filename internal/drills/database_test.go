@@ -3,6 +3,7 @@ package drills_test
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -26,6 +27,8 @@ func beside(t *testing.T, h *housetest.Harness) *sql.DB {
 
 func postgres(h *housetest.Harness) bool { return !strings.HasPrefix(h.Config.Database.URL, "sqlite:") }
 
+func isPostgres(db *sql.DB) bool { return !strings.Contains(fmt.Sprintf("%T", db.Driver()), "sqlite") }
+
 // run executes statements one after another.
 func run(t *testing.T, db *sql.DB, statements ...string) {
 	t.Helper()
@@ -37,7 +40,9 @@ func run(t *testing.T, db *sql.DB, statements ...string) {
 }
 
 // number is the one number that a query gives.
-func number(t *testing.T, db *sql.DB, query string) (n int) {
+func number(t *testing.T, db interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}, query string) (n int) {
 	t.Helper()
 	if err := db.QueryRowContext(context.Background(), query).Scan(&n); err != nil {
 		t.Fatalf("%s: %v", query, err)

@@ -8,8 +8,8 @@ import (
 
 	"github.com/tokenhouse/tokenhouse/internal/house"
 	"github.com/tokenhouse/tokenhouse/internal/housetest"
-	"github.com/tokenhouse/tokenhouse/internal/pgtest"
 	"github.com/tokenhouse/tokenhouse/internal/secret"
+	"github.com/tokenhouse/tokenhouse/storage/migrated"
 )
 
 // SEC-INJ-04: text that means something to a simple query comes back as it was
@@ -38,7 +38,7 @@ func TestTextIsNeverPartOfAStatement(t *testing.T) {
 
 // SEC-INJ-04: a URL that asks for the simple protocol is refused at the start.
 func TestTheSimpleProtocolIsRefused(t *testing.T) {
-	url := pgtest.URL(t)
+	url := migrated.Postgres(t)
 	url += map[bool]string{true: "&", false: "?"}[strings.Contains(url, "?")] + "default_query_exec_mode=simple_protocol"
 	if err := opened(t, url); err == nil || !strings.Contains(err.Error(), "simple protocol") || strings.Contains(err.Error(), url) {
 		t.Errorf("opened with the simple protocol: %v", err)

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -16,19 +15,6 @@ import (
 
 // patience bounds what should take no time.
 const patience = 30 * time.Second
-
-func dial(t *testing.T, h *housetest.Harness) net.Conn {
-	t.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(h.Replicas[0].URL, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
-	return conn
-}
 
 // frame is a frame of HTTP/2 (RFC 9113 §4.1).
 func frame(kind, flags byte, stream uint32, payload string) string {
@@ -54,7 +40,7 @@ func TestHTTP2IsNotSpoken(t *testing.T) {
 		"PING":         frame(6, 0, 0, "12345678"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			conn := dial(t, h)
+			conn := h.Dial(t)
 			sent := make(chan int64, 1)
 			go func() {
 				n, _ := io.WriteString(conn, preface+settings) // it is cut off
@@ -77,7 +63,7 @@ func TestHTTP2IsNotSpoken(t *testing.T) {
 		})
 	}
 	t.Run("upgrade", func(t *testing.T) {
-		conn := dial(t, h)
+		conn := h.Dial(t)
 		if _, err := fmt.Fprintf(conn, "GET /.well-known/jwks.json HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"); err != nil {
 			t.Fatal(err)
 		}

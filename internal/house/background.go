@@ -42,11 +42,12 @@ func (h *House) Run(ctx context.Context) {
 	all.Go(func() {
 		h.every(ctx, flushEvery, "refused access tokens could not be recorded", h.parts.refusals.Flush)
 	})
-	all.Go(func() { h.every(ctx, cleanupEvery, "expired rows could not be removed", h.cleanup) })
+	all.Go(func() { h.every(ctx, cleanupEvery, "expired rows could not be removed", h.onTime(h.cleanup)) })
 	all.Go(func() {
-		h.every(ctx, dueEvery, "keys that expire or are due for rotation could not be marked", h.markDue)
+		h.every(ctx, dueEvery, "keys that expire or are due for rotation could not be marked", h.onTime(h.markDue))
 	})
-	all.Go(func() { h.every(ctx, keysEvery, "signing keys could not be rotated", h.Ring.Tend) })
+	all.Go(func() { h.every(ctx, keysEvery, "signing keys could not be rotated", h.onTime(h.Ring.Tend)) })
+	all.Go(func() { h.every(ctx, clockEvery, "the clock cannot be believed", h.compareClocks) })
 	all.Go(func() {
 		h.every(ctx, keysEvery, "which master key the deployment is sealed under could not be read", h.parts.master.Refresh)
 	})
@@ -55,7 +56,7 @@ func (h *House) Run(ctx context.Context) {
 
 // Tend does everything once that Run does again and again.
 func (h *House) Tend(ctx context.Context) error {
-	return errors.Join(h.Feed.Poll(ctx), h.SealAudit(ctx), h.TellLogouts(ctx), h.DeliverWebhooks(ctx), h.SendAudit(ctx), h.countBacklog(ctx), h.SendMails(ctx), h.APIKeys.Flush(ctx), h.CountActivity(ctx), h.parts.clientUsage.Flush(ctx), h.parts.refusals.Flush(ctx), h.countUnsealed(ctx), h.countLocked(ctx), h.cleanup(ctx), h.markDue(ctx), h.Ring.Tend(ctx))
+	return errors.Join(h.Feed.Poll(ctx), h.SealAudit(ctx), h.TellLogouts(ctx), h.DeliverWebhooks(ctx), h.SendAudit(ctx), h.countBacklog(ctx), h.SendMails(ctx), h.APIKeys.Flush(ctx), h.CountActivity(ctx), h.parts.clientUsage.Flush(ctx), h.parts.refusals.Flush(ctx), h.countUnsealed(ctx), h.countLocked(ctx), h.onTime(h.cleanup)(ctx), h.onTime(h.markDue)(ctx), h.onTime(h.Ring.Tend)(ctx))
 }
 
 // every does work at once and then at each interval. What fails is logged and

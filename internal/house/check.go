@@ -45,6 +45,7 @@ func (c Config) Check() []Finding {
 	c.Tokens.check(&f)
 	c.checkAPIKeys(&f)
 	c.Accounts.check(&f)
+	c.Accounts.Proof.check(c, &f)
 	c.Clients.check(&f)
 	c.Mail.check(&f)
 	c.Audit.check(&f)

@@ -43,6 +43,16 @@ func TestEachMistakeIsFoundUnderItsKey(t *testing.T) {
 			func(c *Config) { c.Database.URL = "sqlite://" },
 			func(c *Config) { c.Database.URL = "postgres://me:p%w@db/x" },
 		},
+		"login_proof":      {func(c *Config) { c.Accounts.Proof.Kind = "captcha" }},
+		"login_proof_bits": {func(c *Config) { c.Accounts.Proof.Bits = 7 }, func(c *Config) { c.Accounts.Proof.Bits = 27 }},
+		"captcha_site_key": {func(c *Config) { c.Accounts.Proof.Kind, c.Accounts.Proof.Secret = "turnstile", secret.Of("x") }},
+		"captcha_secret":   {func(c *Config) { c.Accounts.Proof.Kind, c.Accounts.Proof.SiteKey = "hcaptcha", "x" }},
+		"captcha_verify_url": {func(c *Config) {
+			c.Accounts.Proof = LoginProof{Kind: "recaptcha", Bits: 18, SiteKey: "x", Secret: secret.Of("x"), VerifyURL: "https://10.0.0.1/siteverify"}
+		}},
+		"captcha_script_url": {func(c *Config) {
+			c.Accounts.Proof = LoginProof{Kind: "recaptcha", Bits: 18, SiteKey: "x", Secret: secret.Of("x"), ScriptURL: "javascript:alert(1)"}
+		}},
 		"database_max_conns": {func(c *Config) { c.Database.MaxConns = 1 }},
 		"key_sealer": {
 			func(c *Config) { c.Sealing.KeySealer = "vault://transit/x" }, // no token

@@ -91,6 +91,7 @@ type Accounts struct {
 	PasswordMinLength int           // in characters
 	Registration      string        // open or off: whether strangers may register
 	LoginFailureDelay time.Duration // when, after its start, a failed login is answered
+	Proof             LoginProof    // what strangers show at an account that others failed at
 }
 
 // HTTP is how we meet the network.
@@ -141,6 +142,7 @@ func Defaults() Config {
 			PasswordMinLength: 15,
 			Registration:      RegistrationOpen,
 			LoginFailureDelay: 250 * time.Millisecond,
+			Proof:             defaultLoginProof(),
 		},
 		Clients: defaultClientRegistration(),
 		Mail:    defaultMail(),

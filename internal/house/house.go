@@ -40,6 +40,9 @@ type Env struct {
 	// Serving is a process that answers requests: others may wait until it has
 	// heard of a change. A command beside the server is none.
 	Serving bool
+	// ClockSkew is how far Now may be from the database's clock; they are not
+	// compared where it is zero.
+	ClockSkew time.Duration
 	// Hooks watch or disturb the database; tests use them.
 	Hooks gormstore.Hooks
 	// Process is told to the receivers of the audit log.
@@ -200,7 +203,7 @@ func (h *House) buildAccounts(context.Context) error {
 	h.parts.hasher = &accounts.Hasher{Random: h.env.Random, Now: h.env.Now, Inflight: h.Metrics.Hashing, Waited: h.Metrics.HashWaited, Refused: h.Metrics.HashRefused, Trace: h.env.Tracer.Step}
 	delay := h.conf.Accounts.LoginFailureDelay
 	h.Logins = &accounts.Authenticator{
-		Store: h.DB.Logins(), Users: h.DB.Accounts(), Hasher: h.parts.hasher, Secrets: h.parts.secrets,
+		Store: h.DB.Logins(), Users: h.DB.Accounts(), Hasher: h.parts.hasher, Secrets: h.parts.secrets, Proofs: h.proofs(),
 		Answer: h.answer, RefusalTime: delay, Now: h.env.Now, Random: h.env.Random,
 	}
 	h.People = &accounts.People{

@@ -13,6 +13,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/outbound"
 	"github.com/tokenhouse/tokenhouse/keys/sealing"
+	"github.com/tokenhouse/tokenhouse/keys/signing"
 	"github.com/tokenhouse/tokenhouse/oauth"
 	"github.com/tokenhouse/tokenhouse/server"
 	"github.com/tokenhouse/tokenhouse/server/demo"
@@ -26,6 +27,7 @@ type state struct {
 	ops     *server.Ops
 	public  *server.Server
 	serving atomic.Bool   // Run follows the log of changes
+	apart   atomic.Bool   // our clock and the database's disagree
 	cleaned atomic.Int64  // unix microseconds of the last complete cleanup
 	ended   chan struct{} // holds one while a session ended that nobody was told of yet
 	locked  chan struct{} // holds one while a login was locked that nobody was told of yet
@@ -36,14 +38,15 @@ const readyTimeout = 2 * time.Second
 
 // buildServer puts HTTP on top of everything.
 func (h *House) buildServer(context.Context) error {
+	signer := signing.Heard{Ring: h.Ring, Fresh: h.Feed.Fresh}
 	minter := &tokens.Minter{
-		Signer: h.Ring, Issuer: h.conf.Issuer, Audience: h.conf.audience(), Now: h.env.Now, Random: h.env.Random,
+		Signer: signer, Issuer: h.conf.Issuer, Audience: h.conf.audience(), Now: h.env.Now, Random: h.env.Random,
 		Cutoff: h.parts.revocations.Cutoff, Places: h.parts.places, StatusKey: h.statusKey(),
 	}
 	provider := &oauth.Provider{
 		Store: h.DB.Exchanges(), Logins: h.Logins, Sessions: h.Sessions, Directory: h.Directory, Minter: minter,
 		Clients: h.Clients, Now: h.env.Now, Random: h.env.Random, Observe: h.Metrics.TokenIssued, Issued: h.Activity().Issued, Usage: h.parts.clientUsage,
-		Codes: h.DB.Authorizations(), Keys: h.APIKeys, IDs: &oauth.IDTokens{Signer: h.Ring, Subjects: h.subjects(), Issuer: h.conf.Issuer},
+		Codes: h.DB.Authorizations(), Keys: h.APIKeys, IDs: &oauth.IDTokens{Signer: signer, Subjects: h.subjects(), Issuer: h.conf.Issuer},
 	}
 	proofs := h.clientProofs()
 	s := &server.Server{
@@ -68,12 +71,13 @@ func (h *House) buildServer(context.Context) error {
 			Authorizer: h.authorizer(proofs), Logouts: h.logouts(), Client: oauth.BrowserClient(h.conf.Tokens.AccessTTL),
 			Forms: purpose{h.parts.secrets, sealing.FormToken}, SessionTTL: h.conf.Tokens.BrowserAbsolute,
 			Console: h.Console(),
+			Puzzle:  h.conf.Accounts.Proof.puzzle(), Mails: h.conf.Mail.enabled(),
 		},
 		Tokens:  h.verifier(),
 		Cursors: purpose{h.parts.secrets, sealing.CursorKey},
 		Mounts:  h.mounts(),
 		Observe: server.Observer{Tracer: h.env.Tracer, Request: h.Metrics.Request, Credential: h.Metrics.Verified, Refused: h.parts.refusals.Count},
-		Log:     h.env.Logger, Now: h.env.Now, Random: h.env.Random,
+		Log:     h.env.Logger, Now: h.env.Now, Random: h.env.Random, Clock: h.clock,
 	}
 	public, err := s.Handler()
 	if err != nil {
@@ -101,14 +105,8 @@ func (h *House) clientProofs() *oauth.ClientAuthenticator {
 	}
 }
 
-// outbound asks the servers that clients name. In development, where we are on
-// this machine only, they may be too.
-func (h *House) outbound() *outbound.Client {
-	if h.conf.Development() {
-		return &outbound.Client{Networks: outbound.Loopback()}
-	}
-	return &outbound.Client{}
-}
+// outbound asks the servers that clients name.
+func (h *House) outbound() *outbound.Client { return h.conf.outbound() }
 
 // inspector judges tokens for the clients they were issued to.
 func (h *House) inspector() *oauth.Inspector {
@@ -153,10 +151,13 @@ func routes() []string {
 func (h *House) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	switch {
-	case !h.state.serving.Load():
+	if !h.state.serving.Load() {
 		return errors.New("the server is starting")
-	case !h.Feed.Fresh():
+	}
+	if err := h.compareClocks(ctx); err != nil { // first: the feed too is silent to a clock that jumped
+		return err
+	}
+	if !h.Feed.Fresh() {
 		return fault.New(fault.Unavailable, "The log of changes is silent.")
 	}
 	return h.DB.Ping(ctx)

@@ -18,8 +18,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -27,7 +25,6 @@ import (
 	"github.com/tokenhouse/tokenhouse/accounts"
 	"github.com/tokenhouse/tokenhouse/internal/house"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
-	"github.com/tokenhouse/tokenhouse/internal/pgtest"
 	"github.com/tokenhouse/tokenhouse/internal/secret"
 	"github.com/tokenhouse/tokenhouse/server"
 )
@@ -42,6 +39,9 @@ type Options struct {
 	// Env changes what the replica of that number gets from outside: its hooks
 	// or its clock.
 	Env func(replica int, env *house.Env)
+	// New starts from an empty database, not from a copy of one after the first
+	// start: what this server's own first start did is looked at.
+	New bool
 	// Still does nothing in the background: what is not asked for does not happen.
 	Still bool
 	// HTTP changes the limits of the public listener.
@@ -112,28 +112,18 @@ func Start(t testing.TB, o Options) *Harness {
 	if h.Clock == nil {
 		h.Clock = NewClock(Epoch())
 	}
-	dir := t.TempDir()
-	h.Config = house.Defaults()
-	h.Config.DataDir = dir
-	h.Config.Database.URL = "sqlite://" + filepath.Join(dir, "tokenhouse.db")
-	if o.Postgres {
-		h.Config.Database.URL = pgtest.URL(t)
-		h.Config.Database.MaxConns = 8
-	}
-	h.Config.Sealing.MasterKey = secret.Of(rand.Text() + rand.Text())
-	h.Config.Accounts.LoginFailureDelay = 0
-	h.Config.HTTP.Demo = true
-	h.Config.HTTP.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
-	h.Config.Admin = house.Admin{Email: "admin@example.com", Password: secret.Of(adminPassword)}
+	at := placeFor(t, o)
 
 	var listeners []net.Listener
 	for range max(o.Replicas, 1) {
 		listeners = append(listeners, h.listen())
 	}
-	h.Config.Issuer = "http://" + listeners[0].Addr().String()
+	at.Issuer = "http://" + listeners[0].Addr().String()
 	if o.Config != nil {
-		o.Config(&h.Config)
+		o.Config(&at.Config)
 	}
+	at.begin(t, h.Clock.Now())
+	h.Config = at.Config
 	for i, l := range listeners {
 		h.open(i, l)
 	}

@@ -140,11 +140,11 @@ func TestNoRouteCrossesOrganisations(t *testing.T) {
 			{"API key", func() *housetest.Client { return h.Client().WithKey(intruder.key) }},
 			{"service client", func() *housetest.Client { return h.Client().As(robot.token(h.Client())) }},
 		} {
+			who := credential.as()
 			for _, r := range routes {
 				t.Run(credential.name+" "+r.method+" "+r.path, func(t *testing.T) {
-					who := credential.as()
-					for n, path := range r.aimedAt(victim) {
-						if n > 0 && who.Get("/api/v1/me").Status == http.StatusUnauthorized { // it ended what it asked with
+					for _, path := range r.aimedAt(victim) {
+						if who.For(t).Get("/api/v1/me").Status == http.StatusUnauthorized { // it ended what it asked with
 							who = credential.as()
 						}
 						c := who.For(t)

@@ -270,7 +270,7 @@ func stranger(t *testing.T, w *witness) *housetest.Client {
 // SEC-OBS-02, INV-18: whatever is decided is recorded exactly once, with who,
 // what, when, from where and how it ended, and the metrics count the same.
 func TestEveryDecisionIsRecordedOnceAndCounted(t *testing.T) {
-	housetest.Both(t, housetest.Options{}, func(t *testing.T, h *housetest.Harness) {
+	housetest.Both(t, housetest.Options{New: true}, func(t *testing.T, h *housetest.Harness) {
 		w := &witness{h: h, worker: h.Person(h.Admin.Org, "worker", "engineer")}
 		w.recorded(t)
 		for _, step := range slices.Concat(authentications, decisions) {

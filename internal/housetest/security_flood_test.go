@@ -22,24 +22,10 @@ import (
 	"github.com/tokenhouse/tokenhouse/tokens"
 )
 
-// dial opens a bare connection to a replica. It ends with the test.
-func dial(t *testing.T, h *housetest.Harness) net.Conn {
-	t.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(h.Replicas[0].URL, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
-	return conn
-}
-
 // replyTo sends text as it is and reads the first reply.
 func replyTo(t *testing.T, h *housetest.Harness, text string) int {
 	t.Helper()
-	conn := dial(t, h)
+	conn := h.Dial(t)
 	go func() { _, _ = io.WriteString(conn, text) }() // it may be cut off
 	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
@@ -93,7 +79,7 @@ func TestSlowClientsAreHungUpOn(t *testing.T) {
 	var all sync.WaitGroup
 	for name, attack := range slow {
 		for range 20 {
-			conn := dial(t, h)
+			conn := h.Dial(t)
 			all.Go(func() {
 				if err := attack(conn); errors.Is(err, os.ErrDeadlineExceeded) || err == nil {
 					t.Errorf("a slow %s was never hung up on: %v", name, err)
@@ -172,7 +158,7 @@ func TestAbsurdRequestsAreRefusedUnread(t *testing.T) {
 func TestTenThousandPipelinedRequests(t *testing.T) {
 	const requests = 10_000
 	h := housetest.Start(t, housetest.Options{})
-	conn := dial(t, h)
+	conn := h.Dial(t)
 	go func() {
 		_, _ = io.WriteString(conn, strings.Repeat("GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n", requests))
 	}()
@@ -284,7 +270,7 @@ func TestAPanicCostsOneRequest(t *testing.T) {
 	options := housetest.Options{Env: func(_ int, env *house.Env) { snare = &trap{}; env.Hooks.Before = snare.Before }}
 	housetest.Both(t, options, func(t *testing.T, h *housetest.Harness) {
 		c := h.Client().As(h.Login(h.Admin).Access)
-		snare.panics.Store(true)
+		snare.arm(t, h)
 		r := c.Post("/api/v1/api-keys", map[string]any{"name": "k", "permissions": []string{"agents:read"}}).Problem(http.StatusInternalServerError, "INTERNAL")
 		if strings.Contains(string(r.Body), "provoked") || strings.Contains(string(r.Body), "goroutine") {
 			t.Errorf("the reply tells of the panic: %s", r.Body)

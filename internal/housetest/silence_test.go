@@ -3,6 +3,7 @@ package housetest_test
 import (
 	"bytes"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -23,6 +24,8 @@ type gag struct {
 	listen  atomic.Bool  // nothing passes on connections that LISTEN by now
 	swallow atomic.Int64 // bytes that did not pass
 	listens atomic.Int64 // connections that LISTENed so far
+	delay   atomic.Int64 // how long what passes takes
+	lossy   atomic.Bool  // one write of twenty is sent again, as TCP does after 200 ms
 	network string
 	target  string
 	ends    sync.WaitGroup
@@ -85,6 +88,7 @@ func (g *gag) serve(client net.Conn) {
 	broken := false // what did not pass is lost, so that the connection is of no use afterwards
 	var mu sync.Mutex
 	passes := func(n int) bool {
+		g.linger()
 		mu.Lock()
 		defer mu.Unlock()
 		broken = broken || g.all.Load() || g.listen.Load() && listens.Load()
@@ -106,6 +110,17 @@ func (g *gag) serve(client net.Conn) {
 	})
 	_ = server.Close()
 	<-done
+}
+
+// linger lets the time pass that the way takes.
+func (g *gag) linger() {
+	d := time.Duration(g.delay.Load())
+	if g.lossy.Load() && rand.IntN(20) == 0 {
+		d += 200 * time.Millisecond
+	}
+	if d > 0 {
+		<-time.After(d)
+	}
 }
 
 // pump carries bytes from one end to the other while they pass.

@@ -3,7 +3,6 @@ package outbound
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -24,7 +24,6 @@ const (
 	// DefaultMaxBytes bounds the body of an answer.
 	DefaultMaxBytes = 256 << 10
 
-	dialTimeout    = 2 * time.Second // for each address, so that a dead one leaves time for the next
 	maxHeaderBytes = 16 << 10
 )
 
@@ -52,8 +51,8 @@ type Dialer interface {
 // Client asks servers whose addresses others chose. The zero Client is ready
 // to use and speaks to public addresses on port 443 only. It follows no
 // redirect, so that no header of a request goes where it was not sent; it keeps
-// no cookies and no connections, and takes no proxy from the environment. It is
-// safe for concurrent use.
+// no cookies, no connection that a request does not ask to be kept, and takes no
+// proxy from the environment. It is safe for concurrent use, and not to be copied.
 type Client struct {
 	Resolver Resolver       // net.DefaultResolver where nil
 	Dialer   Dialer         // a net.Dialer where nil
@@ -66,6 +65,9 @@ type Client struct {
 	// is allowed whole: whoever allows 64:ff9b::/96 allows what the translator
 	// reaches. On loopback, every port and http are allowed too.
 	Networks []netip.Prefix
+
+	once   sync.Once
+	shared *http.Transport // holds the connections that are kept
 }
 
 // Request is one question.
@@ -77,6 +79,14 @@ type Request struct {
 
 	Accept   []string // media types in lower case, one of which a 2xx answer with a body must have; any where empty
 	MaxBytes int64    // of the answer's body; DefaultMaxBytes where zero
+
+	// Keep, where not empty, lets the connection serve further requests with the
+	// same Keep to the same host at the same addresses, one after another: who
+	// shares one shares what its server may do to it. The host's addresses are
+	// asked for and judged for each request all the same. Where a kept connection
+	// fails before an answer begins the request is sent once more, so that it must
+	// bear to arrive twice.
+	Keep string
 }
 
 // Response is a whole answer. Its status may be any from 200 on: a redirect is
@@ -114,71 +124,14 @@ func (c *Client) Do(ctx context.Context, r Request) (Response, error) {
 	for name, value := range r.Header {
 		req.Header.Set(name, value)
 	}
-	// A transport of its own for each request: it knows no other address than
-	// the ones just checked. A bare RoundTrip follows no redirect.
-	transport := c.transport(ctx, addrs)
-	defer transport.CloseIdleConnections()
-	res, err := transport.RoundTrip(req)
+	transport, done := c.transportFor(&req, way{ctx, t, addrs}, r.Keep)
+	defer done()
+	res, err := transport.RoundTrip(req) // bare, it follows no redirect
 	if err != nil {
 		return Response{}, fmt.Errorf("%w: %s: %w", ErrUnreachable, t.host, err)
 	}
 	defer res.Body.Close()
 	return r.read(res, t.host)
-}
-
-// transport makes the one connection of a request, within the time of ctx.
-func (c *Client) transport(ctx context.Context, addrs []netip.AddrPort) *http.Transport {
-	plain := new(http.Protocols)
-	plain.SetHTTP1(true)
-	return &http.Transport{
-		Proxy: nil, // a proxy would resolve the name again, for itself
-		DialContext: func(context.Context, string, string) (net.Conn, error) {
-			return c.dial(ctx, addrs)
-		},
-		TLSClientConfig:        &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS12},
-		DisableKeepAlives:      true,
-		DisableCompression:     true, // so that what is counted is what was sent
-		MaxResponseHeaderBytes: maxHeaderBytes,
-		Protocols:              plain,
-	}
-}
-
-// dial connects to the first of the checked addresses that answers.
-func (c *Client) dial(ctx context.Context, addrs []netip.AddrPort) (net.Conn, error) {
-	var d Dialer = &net.Dialer{}
-	if c.Dialer != nil {
-		d = c.Dialer
-	}
-	var failures []error
-	for _, a := range addrs {
-		one, cancel := context.WithTimeout(ctx, dialTimeout)
-		conn, err := d.DialContext(one, "tcp", a.String())
-		cancel()
-		if err == nil {
-			until, _ := ctx.Deadline()
-			return bounded{conn, until}, conn.SetDeadline(until)
-		}
-		failures = append(failures, err)
-	}
-	return nil, errors.Join(failures...)
-}
-
-// bounded is a connection that nothing keeps open for longer than its request,
-// not even the closing of TLS, which would grant itself five seconds more.
-type bounded struct {
-	net.Conn
-	until time.Time
-}
-
-func (b bounded) SetDeadline(t time.Time) error      { return b.Conn.SetDeadline(b.earlier(t)) }
-func (b bounded) SetReadDeadline(t time.Time) error  { return b.Conn.SetReadDeadline(b.earlier(t)) }
-func (b bounded) SetWriteDeadline(t time.Time) error { return b.Conn.SetWriteDeadline(b.earlier(t)) }
-
-func (b bounded) earlier(t time.Time) time.Time {
-	if t.IsZero() || t.After(b.until) {
-		return b.until
-	}
-	return t
 }
 
 func (c *Client) resolver() Resolver {

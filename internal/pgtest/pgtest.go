@@ -1,6 +1,7 @@
 // Package pgtest gives tests a real PostgreSQL. It is imported by tests only.
 //
-// [URL] is what most tests want: a fresh, empty database, dropped when the test ends. The server that holds it is the one that
+// [URL] is what most tests want: a fresh, empty database, dropped when the test ends; a [Template] gives copies of one that was
+// filled once. The server that holds it is the one that
 // [EnvServer] names, else a throw-away cluster that the first caller of the test process starts from the machine's own binaries.
 // [StartCluster] and [Private] give a cluster of one's own, for tests that take the database away.
 //
@@ -35,11 +36,9 @@ const patience = time.Minute
 // ends. Without a server and without binaries to start one, t fails and says what to install.
 func URL(t testing.TB) string {
 	t.Helper()
-	s, err := shared()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s.database(t)
+	d := Later(t)
+	d.Empty(t)
+	return d.URL
 }
 
 // Version gives the server_version of the PostgreSQL behind [URL], such as "15.18".
@@ -118,12 +117,10 @@ func openGiven(address string) (*server, error) {
 	return s, nil
 }
 
-// database creates a database that lives as long as t.
-func (s *server) database(t testing.TB) string {
+// create makes a database that lives as long as t.
+func (s *server) create(t testing.TB, name, template string) {
 	t.Helper()
-	name := fmt.Sprintf("%s_%d", s.run, s.made.Add(1))
-	// template0 admits no connections, so parallel copies of it never get in each other's way.
-	if err := s.exec("CREATE DATABASE " + name + " TEMPLATE template0"); err != nil {
+	if err := s.exec("CREATE DATABASE " + name + " TEMPLATE " + template); err != nil {
 		t.Fatalf("pgtest: creating a database: %v", err)
 	}
 	t.Cleanup(func() {
@@ -131,6 +128,13 @@ func (s *server) database(t testing.TB) string {
 			t.Errorf("pgtest: dropping the database: %v", err)
 		}
 	})
+}
+
+// next names one more database.
+func (s *server) next() string { return fmt.Sprintf("%s_%d", s.run, s.made.Add(1)) }
+
+// url leads to the database of that name.
+func (s *server) url(name string) string {
 	u := s.admin
 	u.Path = "/" + name
 	return u.String()

@@ -21,6 +21,8 @@ import (
 
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
+
+	"github.com/tokenhouse/tokenhouse/internal/tlstest"
 )
 
 // Options say what kind of mail server it is. The zero Options offer STARTTLS
@@ -68,7 +70,7 @@ var (
 func Start(t testing.TB, o Options) *Sink {
 	t.Helper()
 	s := &Sink{opts: o, came: make(chan struct{}, 1024)}
-	certificate, ca := vouched(t)
+	certificate, ca := tlstest.Vouched(t, "127.0.0.1")
 	s.CAFile = ca
 	server := smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) { return &session{sink: s, conn: c}, nil }))
 	server.Domain, server.EnableSMTPUTF8, server.AllowInsecureAuth = "mail.test", !o.ASCII, o.Plain

@@ -17,11 +17,11 @@ import (
 	"github.com/tokenhouse/tokenhouse/internal/changes"
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
-	"github.com/tokenhouse/tokenhouse/internal/pgtest"
 	"github.com/tokenhouse/tokenhouse/internal/scope"
 	"github.com/tokenhouse/tokenhouse/keys/apikeys"
 	"github.com/tokenhouse/tokenhouse/keys/sealing"
 	"github.com/tokenhouse/tokenhouse/storage/gormstore"
+	"github.com/tokenhouse/tokenhouse/storage/migrated"
 )
 
 // catalogue is every permission there is in these tests.
@@ -176,12 +176,12 @@ type deployment struct {
 }
 
 func onSQLite(t testing.TB) *deployment {
-	return &deployment{clock: newClock(), owner: &people{}, path: filepath.Join(t.TempDir(), "th.db")}
+	return &deployment{clock: newClock(), owner: &people{}, path: migrated.SQLite(t)}
 }
 
 func onPostgreSQL(t testing.TB) *deployment {
 	d := onSQLite(t)
-	d.url = pgtest.URL(t)
+	d.url = migrated.Postgres(t)
 	return d
 }
 

@@ -129,7 +129,7 @@ func TestUseIsCountedWithoutWriting(t *testing.T) {
 // buckets reads what was counted, as the store adds it up.
 func (r *replica) buckets(t *testing.T, id ident.APIKeyID) (ok, refused int64) {
 	t.Helper()
-	row := openReadOnly(t, r.dir+"/th.db").QueryRowContext(t.Context(), "SELECT SUM(ok), SUM(refused) FROM api_key_usage WHERE key_id = ?", string(id))
+	row := openReadOnly(t, r.dir+"/tokenhouse.db").QueryRowContext(t.Context(), "SELECT SUM(ok), SUM(refused) FROM api_key_usage WHERE key_id = ?", string(id))
 	must(t, row.Scan(&ok, &refused))
 	return ok, refused
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -14,12 +13,12 @@ import (
 	"github.com/tokenhouse/tokenhouse/audit"
 	"github.com/tokenhouse/tokenhouse/internal/changes"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
-	"github.com/tokenhouse/tokenhouse/internal/pgtest"
 	"github.com/tokenhouse/tokenhouse/keys/masterkey"
 	"github.com/tokenhouse/tokenhouse/keys/sealing"
 	"github.com/tokenhouse/tokenhouse/keys/signing"
 	"github.com/tokenhouse/tokenhouse/storage/faulty"
 	"github.com/tokenhouse/tokenhouse/storage/gormstore"
+	"github.com/tokenhouse/tokenhouse/storage/migrated"
 )
 
 var (
@@ -59,9 +58,9 @@ func onEach(t *testing.T, test func(t *testing.T, d *deployment)) {
 			opts := gormstore.Options{OnCommit: d.observe, Random: rand.Reader, MaxConns: 2, Hooks: gormstore.Hooks{Before: d.plan.Before}}
 			var err error
 			if backend == "SQLite" {
-				d.db, err = gormstore.OpenSQLite(filepath.Join(t.TempDir(), "th.db"), opts)
+				d.db, err = gormstore.OpenSQLite(migrated.SQLite(t), opts)
 			} else {
-				d.db, err = gormstore.OpenPostgres(t.Context(), pgtest.URL(t), opts)
+				d.db, err = gormstore.OpenPostgres(t.Context(), migrated.Postgres(t), opts)
 			}
 			if err != nil {
 				t.Fatal(err)

@@ -15,9 +15,9 @@ import (
 
 	"github.com/tokenhouse/tokenhouse/audit"
 	"github.com/tokenhouse/tokenhouse/internal/changes"
-	"github.com/tokenhouse/tokenhouse/internal/pgtest"
 	"github.com/tokenhouse/tokenhouse/keys/sealing"
 	"github.com/tokenhouse/tokenhouse/storage/gormstore"
+	"github.com/tokenhouse/tokenhouse/storage/migrated"
 )
 
 var options = gormstore.Options{OnCommit: func([]audit.Event, []changes.Change) {}, Random: rand.Reader, MaxConns: 2}
@@ -25,10 +25,10 @@ var options = gormstore.Options{OnCommit: func([]audit.Event, []changes.Change) 
 func openSQLite(t *testing.T, path string) *gormstore.DB {
 	t.Helper()
 	db, err := gormstore.OpenSQLite(path, options)
-	return migrated(t, db, err)
+	return opened(t, db, err)
 }
 
-func migrated(t *testing.T, db *gormstore.DB, err error) *gormstore.DB {
+func opened(t *testing.T, db *gormstore.DB, err error) *gormstore.DB {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +50,7 @@ func secretsOn(store sealing.SecretStore, keeper sealing.Keeper) *sealing.Secret
 
 func TestSecretsSurviveARestartAndDifferByPurpose(t *testing.T) {
 	t.Parallel()
-	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"))
+	db := openSQLite(t, migrated.SQLite(t))
 	first, second := secretsOn(db.SealedSecrets(), local(t, raw)), secretsOn(db.SealedSecrets(), local(t, raw))
 	for _, s := range []*sealing.Secrets{first, second} {
 		if err := s.Load(t.Context()); err != nil {
@@ -80,7 +80,7 @@ func TestSecretsSurviveARestartAndDifferByPurpose(t *testing.T) {
 // SEC-OBS-15
 func TestAWrongMasterKeyCreatesNoSecret(t *testing.T) {
 	t.Parallel()
-	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"))
+	db := openSQLite(t, migrated.SQLite(t))
 	// The deployment is of a release that knew one purpose only, so that a
 	// start with another master key has something to create.
 	keeper := local(t, raw)
@@ -113,7 +113,7 @@ func TestAWrongMasterKeyCreatesNoSecret(t *testing.T) {
 
 func TestSecretsMovedBetweenPlacesAreRefused(t *testing.T) {
 	t.Parallel()
-	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"))
+	db := openSQLite(t, migrated.SQLite(t))
 	keeper := local(t, raw)
 	sealed, err := keeper.Seal(make([]byte, 32), "secret:cursor-key:1")
 	if err != nil {
@@ -132,9 +132,9 @@ func TestReplicasThatStartTogetherShareTheirSecrets(t *testing.T) {
 	t.Parallel()
 	for _, backend := range []string{"SQLite", "PostgreSQL"} {
 		t.Run(backend, func(t *testing.T) {
-			path, url := filepath.Join(t.TempDir(), "th.db"), ""
+			path, url := migrated.SQLite(t), ""
 			if backend == "PostgreSQL" {
-				url = pgtest.URL(t)
+				url = migrated.Postgres(t)
 			}
 			replicas := make([]*sealing.Secrets, 8)
 			for i := range replicas {
@@ -143,7 +143,7 @@ func TestReplicasThatStartTogetherShareTheirSecrets(t *testing.T) {
 					continue
 				}
 				db, err := gormstore.OpenPostgres(t.Context(), url, options)
-				replicas[i] = secretsOn(migrated(t, db, err).SealedSecrets(), local(t, raw))
+				replicas[i] = secretsOn(opened(t, db, err).SealedSecrets(), local(t, raw))
 			}
 			var wg sync.WaitGroup
 			errs := make([]error, len(replicas))

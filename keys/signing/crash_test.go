@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/tokenhouse/tokenhouse/audit"
 	"github.com/tokenhouse/tokenhouse/internal/changes"
 	"github.com/tokenhouse/tokenhouse/keys/signing"
+	"github.com/tokenhouse/tokenhouse/storage/migrated"
 )
 
 var errCrash = errors.New("the process is gone")
@@ -86,7 +86,7 @@ func TestADeathDuringARotationLeavesOneActiveKey(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var at atomic.Int64
-			db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{}).SigningKeys()
+			db := openSQLite(t, migrated.SQLite(t), &commits{}).SigningKeys()
 			first := moving(t, db, &at)
 			if name == "by age" {
 				if _, err := first.Rotate(t.Context(), operator); err != nil {

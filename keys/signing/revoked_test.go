@@ -1,12 +1,12 @@
 package signing_test
 
 import (
-	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/tokenhouse/tokenhouse/internal/changes"
+	"github.com/tokenhouse/tokenhouse/storage/migrated"
 )
 
 // What a revoked key signed is announced as refused, in the commit that revokes
@@ -15,7 +15,7 @@ func TestARevokedKeyIsAnnouncedUntilItsLastTokenHasExpired(t *testing.T) {
 	t.Parallel()
 	var c commits
 	var at atomic.Int64
-	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &c)
+	db := openSQLite(t, migrated.SQLite(t), &c)
 	r := moving(t, db.SigningKeys(), &at)
 	var told atomic.Int32
 	r.Changed = func() { told.Add(1) }

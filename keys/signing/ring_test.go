@@ -8,7 +8,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -20,10 +19,10 @@ import (
 	"github.com/tokenhouse/tokenhouse/audit"
 	"github.com/tokenhouse/tokenhouse/internal/changes"
 	"github.com/tokenhouse/tokenhouse/internal/fault"
-	"github.com/tokenhouse/tokenhouse/internal/pgtest"
 	"github.com/tokenhouse/tokenhouse/keys/sealing"
 	"github.com/tokenhouse/tokenhouse/keys/signing"
 	"github.com/tokenhouse/tokenhouse/storage/gormstore"
+	"github.com/tokenhouse/tokenhouse/storage/migrated"
 )
 
 var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -46,10 +45,10 @@ func (c *commits) observe(es []audit.Event, cs []changes.Change) {
 func openSQLite(t testing.TB, path string, c *commits) *gormstore.DB {
 	t.Helper()
 	db, err := gormstore.OpenSQLite(path, gormstore.Options{OnCommit: c.observe, Random: rand.Reader})
-	return migrated(t, db, err)
+	return opened(t, db, err)
 }
 
-func migrated(t testing.TB, db *gormstore.DB, err error) *gormstore.DB {
+func opened(t testing.TB, db *gormstore.DB, err error) *gormstore.DB {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +84,7 @@ func loaded(t testing.TB, r *signing.Ring) *signing.Ring {
 func TestTheFirstLoadMakesAKeyAndSaysSo(t *testing.T) {
 	t.Parallel()
 	var c commits
-	path := filepath.Join(t.TempDir(), "th.db")
+	path := migrated.SQLite(t)
 	db := openSQLite(t, path, &c)
 	r := loaded(t, ringOn(t, db.SigningKeys()))
 	keys, err := r.Keys(t.Context())
@@ -113,7 +112,7 @@ func TestSignaturesVerifyAgainstTheJWKS(t *testing.T) {
 	t.Parallel()
 	for _, alg := range []string{"ES256", "ES384", "RS256", "PS256", "EdDSA"} {
 		t.Run(alg, func(t *testing.T) {
-			db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{})
+			db := openSQLite(t, migrated.SQLite(t), &commits{})
 			r := loaded(t, ringOn(t, db.SigningKeys(), alg))
 			token, err := r.Sign(t.Context(), []byte(`{"sub":"user_1"}`), "at+jwt")
 			if err != nil {
@@ -151,7 +150,7 @@ func TestSignaturesVerifyAgainstTheJWKS(t *testing.T) {
 func TestASignatureIsWholeForEveryToken(t *testing.T) {
 	t.Parallel()
 	// About every 128th ECDSA signature has a half with a leading zero byte.
-	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{})
+	db := openSQLite(t, migrated.SQLite(t), &commits{})
 	r := loaded(t, ringOn(t, db.SigningKeys()))
 	var set jose.JSONWebKeySet
 	if err := json.Unmarshal(r.JWKS().Body, &set); err != nil {
@@ -175,7 +174,7 @@ func TestASignatureIsWholeForEveryToken(t *testing.T) {
 // SEC-JWT-40
 func TestTheJWKSHasNoPrivateMember(t *testing.T) {
 	t.Parallel()
-	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{})
+	db := openSQLite(t, migrated.SQLite(t), &commits{})
 	r := loaded(t, ringOn(t, db.SigningKeys(), "ES256", "RS256", "EdDSA"))
 	var set struct{ Keys []map[string]any }
 	if err := json.Unmarshal(r.JWKS().Body, &set); err != nil {
@@ -199,12 +198,12 @@ func TestTheJWKSHasNoPrivateMember(t *testing.T) {
 
 func TestPublishedAndRetiringKeysAreInTheJWKSAndRevokedOnesAreNot(t *testing.T) {
 	t.Parallel()
-	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{})
+	db := openSQLite(t, migrated.SQLite(t), &commits{})
 	r := loaded(t, ringOn(t, db.SigningKeys()))
 	ids := map[signing.State]string{}
 	for _, state := range []signing.State{signing.Published, signing.Retiring, signing.Revoked} {
 		// Another deployment's fresh key, under the same master key.
-		other := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{})
+		other := openSQLite(t, migrated.SQLite(t), &commits{})
 		keys, err := loaded(t, ringOn(t, other.SigningKeys())).Keys(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -242,10 +241,10 @@ func TestReplicasThatStartTogetherMakeOneKey(t *testing.T) {
 	t.Parallel()
 	for _, backend := range []string{"SQLite", "PostgreSQL"} {
 		t.Run(backend, func(t *testing.T) {
-			path, replicas := filepath.Join(t.TempDir(), "th.db"), 8
+			path, replicas := migrated.SQLite(t), 8
 			url := ""
 			if backend == "PostgreSQL" {
-				url = pgtest.URL(t)
+				url = migrated.Postgres(t)
 			}
 			rings := make([]*signing.Ring, replicas)
 			for i := range rings {
@@ -254,7 +253,7 @@ func TestReplicasThatStartTogetherMakeOneKey(t *testing.T) {
 					continue
 				}
 				db, err := gormstore.OpenPostgres(t.Context(), url, gormstore.Options{OnCommit: (&commits{}).observe, Random: rand.Reader, MaxConns: 2})
-				rings[i] = ringOn(t, migrated(t, db, err).SigningKeys(), "ES256", "ES384")
+				rings[i] = ringOn(t, opened(t, db, err).SigningKeys(), "ES256", "ES384")
 			}
 			var wg sync.WaitGroup
 			errs := make([]error, replicas)
@@ -280,7 +279,7 @@ func TestReplicasThatStartTogetherMakeOneKey(t *testing.T) {
 // SEC-JWT-42
 func TestTheSameKeyTwiceIsRefused(t *testing.T) {
 	t.Parallel()
-	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{})
+	db := openSQLite(t, migrated.SQLite(t), &commits{})
 	r := loaded(t, ringOn(t, db.SigningKeys()))
 	keys, err := r.Keys(t.Context())
 	if err != nil {
@@ -306,7 +305,7 @@ func (f fixed) InTx(context.Context, func(signing.Tx) error) error { return faul
 
 func TestSigningGoesOnWhileTheRingReloads(t *testing.T) {
 	t.Parallel()
-	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{})
+	db := openSQLite(t, migrated.SQLite(t), &commits{})
 	r := loaded(t, ringOn(t, db.SigningKeys()))
 	var wg sync.WaitGroup
 	for range 4 {

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,9 +16,9 @@ import (
 	"github.com/tokenhouse/tokenhouse/audit"
 	"github.com/tokenhouse/tokenhouse/internal/fault"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
-	"github.com/tokenhouse/tokenhouse/internal/pgtest"
 	"github.com/tokenhouse/tokenhouse/keys/signing"
 	"github.com/tokenhouse/tokenhouse/storage/gormstore"
+	"github.com/tokenhouse/tokenhouse/storage/migrated"
 )
 
 // operator is whoever rotates in these tests.
@@ -61,7 +60,7 @@ func TestARotatedKeyIsTrustedUntilItsLastTokenHasExpired(t *testing.T) {
 	t.Parallel()
 	var c commits
 	var at atomic.Int64
-	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &c)
+	db := openSQLite(t, migrated.SQLite(t), &c)
 	r := moving(t, db.SigningKeys(), &at, "ES256", "RS256")
 	old, other := signed(t, r, "ES256"), signed(t, r, "RS256")
 	at.Store(int64(time.Hour))
@@ -105,7 +104,7 @@ func TestARotatedKeyIsTrustedUntilItsLastTokenHasExpired(t *testing.T) {
 func TestARotationWithoutAnAlgorithmIsOfAll(t *testing.T) {
 	t.Parallel()
 	var at atomic.Int64
-	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{})
+	db := openSQLite(t, migrated.SQLite(t), &commits{})
 	r := moving(t, db.SigningKeys(), &at, "ES256", "RS256")
 	before := map[string]string{"ES256": signed(t, r, "ES256"), "RS256": signed(t, r, "RS256")}
 	if fresh, err := r.RotateNow(t.Context(), operator); err != nil || len(fresh) != 2 {
@@ -130,7 +129,7 @@ func TestARotationWithoutAnAlgorithmIsOfAll(t *testing.T) {
 func TestALaterStartAddsTheKeysThatAreMissing(t *testing.T) {
 	t.Parallel()
 	var at atomic.Int64
-	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{})
+	db := openSQLite(t, migrated.SQLite(t), &commits{})
 	before := signed(t, moving(t, db.SigningKeys(), &at, "ES256"), "ES256")
 	r := moving(t, db.SigningKeys(), &at, "ES256", "RS256")
 	if after := signed(t, r, "ES256"); after != before {
@@ -149,7 +148,7 @@ func TestALaterStartAddsTheKeysThatAreMissing(t *testing.T) {
 func TestRotationsAreBounded(t *testing.T) {
 	t.Parallel()
 	var at atomic.Int64
-	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{})
+	db := openSQLite(t, migrated.SQLite(t), &commits{})
 	r := moving(t, db.SigningKeys(), &at)
 	for range 9 {
 		if _, err := r.RotateNow(t.Context(), operator); err != nil {
@@ -174,9 +173,9 @@ func TestRotationsOfReplicasLeaveOneActiveKey(t *testing.T) {
 	for _, backend := range []string{"SQLite", "PostgreSQL"} {
 		t.Run(backend, func(t *testing.T) {
 			var at atomic.Int64
-			path, url := filepath.Join(t.TempDir(), "th.db"), ""
+			path, url := migrated.SQLite(t), ""
 			if backend == "PostgreSQL" {
-				url = pgtest.URL(t)
+				url = migrated.Postgres(t)
 			}
 			rings := make([]*signing.Ring, 4)
 			for i := range rings {
@@ -185,7 +184,7 @@ func TestRotationsOfReplicasLeaveOneActiveKey(t *testing.T) {
 					continue
 				}
 				db, err := gormstore.OpenPostgres(t.Context(), url, gormstore.Options{OnCommit: (&commits{}).observe, Random: rand.Reader, MaxConns: 2})
-				rings[i] = moving(t, migrated(t, db, err).SigningKeys(), &at)
+				rings[i] = moving(t, opened(t, db, err).SigningKeys(), &at)
 			}
 			var wg sync.WaitGroup
 			var done atomic.Int32
@@ -222,7 +221,7 @@ func TestRotationsOfReplicasLeaveOneActiveKey(t *testing.T) {
 func TestAnUnknownKeyIsLookedForOnceASecond(t *testing.T) {
 	t.Parallel()
 	var at atomic.Int64
-	path := filepath.Join(t.TempDir(), "th.db")
+	path := migrated.SQLite(t)
 	here := moving(t, openSQLite(t, path, &commits{}).SigningKeys(), &at)
 	store := &counted{Store: openSQLite(t, path, &commits{}).SigningKeys()}
 	there := moving(t, store, &at)

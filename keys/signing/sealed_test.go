@@ -14,13 +14,14 @@ import (
 
 	"github.com/tokenhouse/tokenhouse/keys/sealing"
 	"github.com/tokenhouse/tokenhouse/keys/signing"
+	"github.com/tokenhouse/tokenhouse/storage/migrated"
 )
 
 // SEC-OBS-15
 func TestAWrongMasterKeyIsAnErrorAndMakesNoKey(t *testing.T) {
 	t.Parallel()
 	var c commits
-	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &c)
+	db := openSQLite(t, migrated.SQLite(t), &c)
 	loaded(t, ringOn(t, db.SigningKeys()))
 	keeper, err := sealing.NewLocal([]byte(strings.Repeat("another master key ", 3)))
 	if err != nil {
@@ -48,7 +49,7 @@ func TestAWrongMasterKeyIsAnErrorAndMakesNoKey(t *testing.T) {
 
 func TestAPublicKeyPlantedInTheDatabaseIsNotPublished(t *testing.T) {
 	t.Parallel()
-	db := openSQLite(t, filepath.Join(t.TempDir(), "th.db"), &commits{})
+	db := openSQLite(t, migrated.SQLite(t), &commits{})
 	r := loaded(t, ringOn(t, db.SigningKeys()))
 	keys, err := r.Keys(t.Context())
 	if err != nil {

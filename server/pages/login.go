@@ -28,6 +28,7 @@ type Login struct {
 	Email    string // filled in already
 	User     string // who has to sign in again; empty: nobody in particular
 	Problem  string // what was wrong with the last try
+	Proof    *Proof // what is asked for besides the password; nil: nothing
 	MayLeave bool   // whether there is an application to go back to without signing in
 }
 
@@ -36,7 +37,7 @@ func (l Login) View() View {
 	if l.Status == 0 {
 		l.Status = http.StatusOK
 	}
-	return View{Status: l.Status, name: "login.html", data: l, sends: sources(l.Guest.Redirects...)}
+	return View{Status: l.Status, name: "login.html", data: l, sends: sources(l.Guest.Redirects...), proof: l.Proof}
 }
 
 // Accounts asks whether to go on as the user who is signed in.

@@ -19,6 +19,11 @@ func everyPage() map[string]View {
 	g := Guest{Name: evil, Redirects: []string{"https://app.example/cb", evil}}
 	return map[string]View{
 		"login":           Login{Form: f, Guest: g, Email: evil, Problem: evil, MayLeave: true}.View(),
+		"login with work": Login{Form: f, Guest: g, Proof: &Proof{Challenge: evil, Bits: 18, Mailed: true, Wait: evil}}.View(),
+		"login with a puzzle": Login{Form: f, Guest: g, Proof: &Proof{Challenge: evil, Wait: evil, Puzzle: &Puzzle{
+			Class: "cf-turnstile", SiteKey: evil, Script: "https://challenges.example/api.js", Field: "cf-turnstile-response",
+			Scripts: []string{"https://challenges.example"}, Frames: []string{"https://frames.example"},
+		}}}.View(),
 		"login of a user": Login{Form: f, Guest: g, User: evil}.View(),
 		"accounts":        Accounts{Form: f, Guest: g, User: evil}.View(),
 		"signed in":       SignedIn{User: evil, Name: evil, Org: evil}.View(),
@@ -68,9 +73,19 @@ func harmless(n *html.Node) bool {
 		}
 	}
 	if n.Data == "script" {
-		return n.FirstChild == nil && len(n.Attr) == 1 && n.Attr[0].Val == "/assets/submit.js"
+		src := attributeOf(n, "src")
+		return n.FirstChild == nil && slices.Contains([]string{"/assets/submit.js", "/assets/proof.js", "https://challenges.example/api.js"}, src)
 	}
 	return !slices.Contains([]string{"img", "iframe", "style", "object", "embed", "base", "svg"}, n.Data)
+}
+
+func attributeOf(n *html.Node, name string) string {
+	for _, a := range n.Attr {
+		if a.Key == name {
+			return a.Val
+		}
+	}
+	return ""
 }
 
 // SEC-WEB-11, SEC-WEB-12: nobody frames a page, nothing inline runs, and forms
@@ -86,12 +101,18 @@ func TestThePolicyOfEveryPage(t *testing.T) {
 		if strings.Contains(p, "unsafe") || strings.Contains(p, "*") || strings.Contains(p, "<") {
 			t.Errorf("%s: %s", name, p)
 		}
-		if scripts := strings.Contains(p, "script-src"); scripts != (name == "form post") {
+		if scripts := strings.Contains(p, "script-src"); scripts != slices.Contains([]string{"form post", "login with work", "login with a puzzle"}, name) {
 			t.Errorf("%s: %s", name, p)
 		}
 	}
 	if p := everyPage()["form post"].Policy(); !strings.Contains(p, "form-action https://app.example;") {
 		t.Errorf("a response goes to others than the client: %s", p)
+	}
+	if p, want := everyPage()["login with work"].Policy(), "default-src 'none'; style-src 'self'; script-src 'self'; worker-src 'self'; form-action"; !strings.HasPrefix(p, want) {
+		t.Errorf("a login that asks for work loads %s", p)
+	}
+	if p, want := everyPage()["login with a puzzle"].Policy(), "default-src 'none'; style-src 'self'; script-src https://challenges.example; frame-src https://frames.example; form-action"; !strings.HasPrefix(p, want) {
+		t.Errorf("a login that asks for a puzzle loads %s", p)
 	}
 	if p := everyPage()["login"].Policy(); !strings.Contains(p, "form-action 'self' https://app.example;") {
 		t.Errorf("a login does not lead to the client, or elsewhere: %s", p)

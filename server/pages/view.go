@@ -19,6 +19,12 @@ var stylesheet []byte
 //go:embed assets/submit.js
 var submitScript []byte
 
+//go:embed assets/proof.js
+var proofScript []byte
+
+//go:embed assets/work.js
+var workScript []byte
+
 var parsed = template.Must(template.ParseFS(templates, "templates/*.html"))
 
 // Asset is a file that pages load.
@@ -33,6 +39,8 @@ func Assets() []Asset {
 	return []Asset{
 		{"/assets/style.css", "text/css; charset=utf-8", stylesheet},
 		{"/assets/submit.js", "text/javascript; charset=utf-8", submitScript},
+		{"/assets/proof.js", "text/javascript; charset=utf-8", proofScript},
+		{"/assets/work.js", "text/javascript; charset=utf-8", workScript},
 	}
 }
 
@@ -44,7 +52,8 @@ type View struct {
 	sends  []string // sources that its forms may lead to besides ourselves, for the policy
 	frames []string // sources that it frames
 	script bool
-	only   bool // its form goes to sends alone
+	proof  *Proof // that the page asks for
+	only   bool   // its form goes to sends alone
 }
 
 // Render returns the page as HTML.
@@ -73,6 +82,9 @@ func (v View) Policy() string {
 	}
 	if len(v.frames) > 0 {
 		more += "frame-src " + strings.Join(v.frames, " ") + "; "
+	}
+	if v.proof != nil {
+		return "default-src 'none'; " + v.proof.policy() + "form-action " + to + "; frame-ancestors 'none'; base-uri 'none'"
 	}
 	return "default-src 'none'; style-src 'self'; " + more + "form-action " + to + "; frame-ancestors 'none'; base-uri 'none'"
 }

@@ -3,8 +3,10 @@ package gormstore
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -155,10 +157,7 @@ func (s heads) link(r eventRow, id int64) (linkRow, error) {
 	if err != nil {
 		return linkRow{}, err
 	}
-	l, err := s[r.Org].Next(e)
-	if err != nil {
-		return linkRow{}, err
-	}
+	l := s[r.Org].Next(e)
 	l.ID = id
 	*s[r.Org] = l.Head()
 	return linkRowOf(l), nil
@@ -175,7 +174,37 @@ type pass struct {
 	seq      int64
 }
 
-const unlinked = "NOT EXISTS (SELECT 1 FROM audit_links l WHERE l.seq = audit_events.seq)"
+// candidate is an event that the sealer comes to, and whether it has a place
+// already.
+type candidate struct {
+	Event  eventRow `gorm:"embedded"`
+	ByTx   string
+	Linked bool
+}
+
+// candidates reads the events that the condition names, in the order, a batch of
+// them. Their places are looked up for the batch alone: asked for what has none,
+// PostgreSQL would read the whole chain.
+func candidates(g *gorm.DB, order, condition string, args ...any) (out []candidate, err error) {
+	err = planned(g, func(g *gorm.DB) error {
+		batch := g.Table("audit_events").Where(condition, args...).Order(order).Limit(sealBatch)
+		return g.Table("(?) AS e", batch).Select("e.*, COALESCE(CAST(e.txid AS text), '') AS by_tx, l.there IS NOT NULL AS linked").
+			Joins("LEFT JOIN LATERAL (SELECT 1 AS there FROM audit_links WHERE audit_links.seq = e.seq LIMIT 1) l ON true").
+			Order("e." + strings.ReplaceAll(order, ", ", ", e.")).Scan(&out).Error
+	})
+	return out, err
+}
+
+// planned reads with statements that PostgreSQL plans for the size that the log
+// has now. A plan it keeps from when the log was small reads all of a large one.
+func planned(g *gorm.DB, read func(*gorm.DB) error) error {
+	return g.Transaction(func(g *gorm.DB) error {
+		if err := g.Exec("SET LOCAL plan_cache_mode = force_custom_plan").Error; err != nil {
+			return err
+		}
+		return read(g)
+	}, &sql.TxOptions{ReadOnly: true})
+}
 
 func (p *pass) find(g *gorm.DB, at sealerRow) (found, error) {
 	f := found{next: at}
@@ -196,13 +225,12 @@ func (p *pass) find(g *gorm.DB, at sealerRow) (found, error) {
 // passes it over: it has its link.
 func (p *pass) findPostgres(g *gorm.DB, f found) (found, error) {
 	if f.next.Seq >= 0 {
-		err := g.Where("txid IS NULL AND seq > ? AND "+unlinked, f.next.Seq).Order("seq").Limit(sealBatch).Find(&f.events).Error
-		if len(f.events) == sealBatch {
-			f.next.Seq, f.more = f.events[len(f.events)-1].Seq, true
-		} else {
-			f.next.Seq, f.more = -1, true
-			p.began = true
+		rows, err := candidates(g, "seq", "txid IS NULL AND seq > ?", f.next.Seq)
+		if f.next.Seq, f.more = -1, true; len(rows) == sealBatch {
+			f.next.Seq = rows[sealBatch-1].Event.Seq
 		}
+		p.began = true
+		f.take(rows)
 		return f, err
 	}
 	if p.target == "" || p.from != f.next.Snapshot {
@@ -210,22 +238,25 @@ func (p *pass) findPostgres(g *gorm.DB, f found) (found, error) {
 			return f, err
 		}
 	}
-	var rows []struct {
-		Event eventRow `gorm:"embedded"`
-		ByTx  string
-	}
-	err := g.Table("audit_events").Select("audit_events.*, CAST(txid AS text) AS by_tx").
-		Where("(txid, seq) > (CAST(CAST(? AS text) AS xid8), ?) AND NOT pg_visible_in_snapshot(txid, CAST(CAST(? AS text) AS pg_snapshot)) AND "+unlinked,
-			p.txid, p.seq, cmp.Or(p.from, noSnapshot)).
-		Order("txid, seq").Limit(sealBatch).Scan(&rows).Error
-	for _, r := range rows {
-		f.events = append(f.events, r.Event)
-		p.txid, p.seq = r.ByTx, r.Event.Seq
+	rows, err := candidates(g, "txid, seq", "(txid, seq) > (CAST(CAST(? AS text) AS xid8), ?) AND NOT pg_visible_in_snapshot(txid, CAST(CAST(? AS text) AS pg_snapshot))",
+		p.txid, p.seq, cmp.Or(p.from, noSnapshot))
+	if n := len(rows); n > 0 {
+		p.txid, p.seq = rows[n-1].ByTx, rows[n-1].Event.Seq
 	}
 	if f.more = len(rows) == sealBatch; !f.more {
 		f.next.Snapshot = p.target
 	}
+	f.take(rows)
 	return f, err
+}
+
+// take takes the candidates that have no places yet.
+func (f *found) take(rows []candidate) {
+	for _, r := range rows {
+		if !r.Linked {
+			f.events = append(f.events, r.Event)
+		}
+	}
 }
 
 // noSnapshot has seen nothing.

@@ -45,9 +45,9 @@ type clientDetails struct {
 type clientSecretRow struct {
 	Client  string `gorm:"column:client_id;primaryKey"`
 	Digest  []byte `gorm:"primaryKey"`
-	Sealed  []byte
-	Created int64 `gorm:"column:created_at"`
-	Until   int64 `gorm:"column:valid_until"`
+	Sealed  []byte `gorm:"nullable"` // see notNull
+	Created int64  `gorm:"column:created_at"`
+	Until   int64  `gorm:"column:valid_until"`
 }
 
 func (clientRow) TableName() string       { return "clients" }

@@ -51,7 +51,7 @@ func OpenPostgres(ctx context.Context, url string, opts Options) (*DB, error) {
 		pool.Close()
 		return nil, fmt.Errorf("open PostgreSQL: %w", err)
 	}
-	if err := opts.Hooks.install(g, true); err != nil {
+	if err := errors.Join(opts.Hooks.install(g, true), strict(g)); err != nil {
 		pool.Close()
 		return nil, fmt.Errorf("open PostgreSQL: %w", err)
 	}

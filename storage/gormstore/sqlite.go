@@ -50,7 +50,7 @@ func OpenSQLite(path string, opts Options) (*DB, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), wdb.Close(), rdb.Close())
 	}
-	if err := errors.Join(opts.Hooks.install(write, false), opts.Hooks.install(read, true)); err != nil {
+	if err := errors.Join(opts.Hooks.install(write, false), opts.Hooks.install(read, true), strict(write), strict(read)); err != nil {
 		return nil, errors.Join(err, wdb.Close(), rdb.Close())
 	}
 	w := newWriter(write, file.there)

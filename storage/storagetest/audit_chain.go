@@ -2,6 +2,7 @@ package storagetest
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/tokenhouse/tokenhouse/audit"
 	"github.com/tokenhouse/tokenhouse/internal/ident"
+	"github.com/tokenhouse/tokenhouse/storage/faulty"
 )
 
 // seal gives the events that were committed their places.
@@ -41,9 +43,9 @@ func chained(t *testing.T, f *fixture) (out []audit.Linked) {
 		for _, l := range batch {
 			head := heads[l.Shard]
 			head.Shard = l.Shard
-			want, err := head.Next(l.Event)
-			if want.ID = int64(len(out)) + 1; err != nil || want != l.Link {
-				t.Fatalf("link %d is %+v, want %+v, %v", len(out)+1, l.Link, want, err)
+			want := head.Next(l.Event)
+			if want.ID = int64(len(out)) + 1; want != l.Link {
+				t.Fatalf("link %d is %+v, want %+v", len(out)+1, l.Link, want)
 			}
 			heads[l.Shard] = l.Head()
 			out = append(out, l)
@@ -51,12 +53,21 @@ func chained(t *testing.T, f *fixture) (out []audit.Linked) {
 	}
 }
 
-// chainTogether: events of many transactions at once, some of them long, some
-// rolled back, get their places once each while two sealers are at it.
+// chainTogether: events of many transactions at once get their places once each
+// while two sealers are at it, and those of transactions that were rolled back
+// get none and leave no gap. Sealers are rolled back too.
 func chainTogether(t *testing.T, f *fixture) {
 	const committers, each = 6, 15
 	orgs := []ident.OrgID{"", ident.NewOrgID(f.now, rand.Reader), ident.NewOrgID(f.now, rand.Reader)}
-	var writing, sealing sync.WaitGroup
+	var ended atomic.Int64
+	f.refuse = func() error {
+		if ended.Add(1)%4 == 0 {
+			return faulty.ErrInjected
+		}
+		return nil
+	}
+	var writing sync.WaitGroup
+	var committed, lost atomic.Int64
 	for c := range committers {
 		writing.Go(func() {
 			for i := range each {
@@ -64,36 +75,26 @@ func chainTogether(t *testing.T, f *fixture) {
 				for n := range events {
 					events[n] = audit.Event{Time: f.now, Name: audit.LoginFailed, Org: orgs[(c+i+n)%3], Reason: fmt.Sprint(c, i, n)}
 				}
-				if err := f.Recorder().RecordAll(t.Context(), events...); err != nil {
+				switch err := f.Recorder().RecordAll(t.Context(), events...); {
+				case errors.Is(err, faulty.ErrInjected):
+					lost.Add(1)
+				case err != nil:
 					t.Error(err)
-				}
-			}
-		})
-	}
-	stop := make(chan struct{})
-	for range 2 {
-		sealing.Go(func() {
-			for {
-				if _, err := f.Chain().Seal(t.Context()); err != nil {
-					t.Error(err)
-					return
-				}
-				select {
-				case <-stop:
-					return
 				default:
+					committed.Add(int64(len(events)))
 				}
 			}
 		})
 	}
+	sealed := f.keepSealing(t, 2)
 	writing.Wait()
-	close(stop)
-	sealing.Wait()
+	sealed()
+	f.refuse = nil
 	f.seal(t)
 	links := chained(t, f)
 	all, err := f.Audit().Export(t.Context(), 0, 10*committers*each)
-	if err != nil || len(all) != len(links) {
-		t.Fatalf("%d events have %d places, %v", len(all), len(links), err)
+	if err != nil || len(all) != len(links) || int64(len(all)) != committed.Load() || lost.Load() == 0 {
+		t.Fatalf("%d events were committed and %d transactions rolled back; %d events have %d places, %v", committed.Load(), lost.Load(), len(all), len(links), err)
 	}
 	seen := map[int64]bool{}
 	for _, l := range links {
@@ -106,6 +107,28 @@ func chainTogether(t *testing.T, f *fixture) {
 		t.Errorf("a second time %d events got places, %v", n, err)
 	}
 	chainsOf(t, f, orgs, len(all))
+}
+
+// keepSealing seals in so many goroutines until stop is called.
+func (f *fixture) keepSealing(t *testing.T, sealers int) (stop func()) {
+	var sealing sync.WaitGroup
+	enough := make(chan struct{})
+	for range sealers {
+		sealing.Go(func() {
+			for {
+				if _, err := f.Chain().Seal(t.Context()); err != nil && !errors.Is(err, faulty.ErrInjected) {
+					t.Error(err)
+					return
+				}
+				select {
+				case <-enough:
+					return
+				default:
+				}
+			}
+		})
+	}
+	return func() { close(enough); sealing.Wait() }
 }
 
 // chainsOf reads the chain of each organisation.

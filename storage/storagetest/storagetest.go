@@ -109,7 +109,7 @@ func Run(t *testing.T, open Opener) {
 	for _, s := range suites {
 		t.Run(s.name, func(t *testing.T) {
 			f := &fixture{now: time.Date(2026, 1, 2, 3, 4, 5, 678_000, time.UTC)}
-			f.Backend = open(t, gormstore.Options{OnCommit: f.observe, Random: rand.Reader})
+			f.Backend = open(t, gormstore.Options{OnCommit: f.observe, Random: rand.Reader, Hooks: gormstore.Hooks{Before: f.before}})
 			t.Cleanup(func() {
 				if err := f.Close(); err != nil {
 					t.Errorf("close: %v", err)
@@ -129,6 +129,18 @@ type fixture struct {
 	events  []audit.Event
 	changes []changes.Change
 	hear    func([]changes.Change) // where set, hears changes as they commit
+	refuse  func() error           // where set, may fail a transaction that is about to commit
+}
+
+// before is asked before each statement.
+func (f *fixture) before(statement string) error {
+	f.mu.Lock()
+	refuse := f.refuse
+	f.mu.Unlock()
+	if refuse == nil || statement != "commit" {
+		return nil
+	}
+	return refuse()
 }
 
 func (f *fixture) observe(es []audit.Event, cs []changes.Change) {

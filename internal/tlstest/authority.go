@@ -1,4 +1,5 @@
-package smtptest
+// Package tlstest makes certificates for servers that tests run on this machine.
+package tlstest
 
 import (
 	"crypto/ecdsa"
@@ -16,9 +17,9 @@ import (
 	"time"
 )
 
-// vouched makes an authority of the test's own and a certificate of it for
-// 127.0.0.1. It returns the file that holds the authority's.
-func vouched(t testing.TB) (tls.Certificate, string) {
+// Vouched makes an authority of the test's own and a certificate of it for a host,
+// a name or an address. It returns the file that holds the authority's.
+func Vouched(t testing.TB, host string) (tls.Certificate, string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -26,10 +27,14 @@ func vouched(t testing.TB) (tls.Certificate, string) {
 	}
 	// Certificates are judged by the machine's clock, which no test moves.
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "mail.test"}, IsCA: true, BasicConstraintsValid: true,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: host}, IsCA: true, BasicConstraintsValid: true,
 		NotBefore: time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), NotAfter: time.Date(2120, 1, 1, 0, 0, 0, 0, time.UTC),
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	if ip := net.ParseIP(host); ip != nil {
+		template.IPAddresses = []net.IP{ip}
+	} else {
+		template.DNSNames = []string{host}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
