@@ -172,7 +172,7 @@ func TestCounterNeverExceedsItsLimit(t *testing.T) {
 			switch {
 			case s < 120:
 				if v, _ := c.judge(l, now, 1); v == admitted {
-					lease := Lease{Until: now.Add(time.Hour), Tag: uint64(i)}
+					lease := Lease{Until: now.Add(l.Window), Tag: uint64(i)}
 					c, open = c.reserve(l, now, lease), append(open, lease)
 				}
 			case s < 230 && len(open) > 0:
@@ -187,7 +187,9 @@ func TestCounterNeverExceedsItsLimit(t *testing.T) {
 			default:
 				now = now.Add(time.Duration(s) * time.Second)
 			}
-			if c.at(l, now).Failures+len(open) > max(l.Failures, c.at(l, now).Failures+1) || len(c.Leases) != len(open) {
+			open = slices.DeleteFunc(open, func(o Lease) bool { return !now.Before(o.Until) })
+			is := c.at(l, now)
+			if is.Failures+len(open) > max(l.Failures, is.Failures+1) || len(is.Leases) != len(open) {
 				return false
 			}
 		}

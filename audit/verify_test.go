@@ -121,7 +121,7 @@ func TestWhatIsWrongIsNamedWithItsLine(t *testing.T) {
 	wrong(t, w, "closing line of another type", with(len(whole)-1, bytes.Replace(whole[check], []byte("checkpoint"), []byte("closing"), 1)), int64(len(whole)), "is signed as")
 	signature := bytes.LastIndexByte(whole[check], '.') + 3
 	forged := slices.Clone(whole[check])
-	forged[signature] ^= 1
+	forged[signature] = map[bool]byte{true: 'B', false: 'A'}[forged[signature] == 'A']
 	wrong(t, w, "checkpoint forged", with(check, forged), int64(check)+1, "forged")
 }
 

@@ -207,6 +207,7 @@ func TestWithoutADatabase(t *testing.T) {
 	if err := g.house.DB.Close(); err != nil {
 		t.Fatal(err)
 	}
+	g.lost = true
 	bearer := append(bearer(a.text("access_token")), "X-Test", "1")
 	for _, c := range []struct {
 		method, path, body string

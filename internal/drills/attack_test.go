@@ -31,7 +31,7 @@ type drill struct {
 // the reason, and by the alerts, each for its attack and none without one; and
 // the victim's own browser goes on logging in. Five attacks, one after another.
 func TestTheAttackDrill(t *testing.T) {
-	onOne(t, housetest.Options{}, func(t *testing.T, h *housetest.Harness) {
+	onOne(t, housetest.Options{New: true}, func(t *testing.T, h *housetest.Harness) {
 		jar, err := cookiejar.New(nil)
 		if err != nil {
 			t.Fatal(err)

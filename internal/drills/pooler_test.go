@@ -59,6 +59,21 @@ func TestBehindAPoolerOfTransactions(t *testing.T) {
 	})
 }
 
+// mayOpen is a user who is not root and may use the server's socket, where host is
+// the directory that has one.
+func mayOpen(t *testing.T, host string) *syscall.Credential {
+	t.Helper()
+	if !filepath.IsAbs(host) {
+		return &syscall.Credential{Uid: 65534, Gid: 65534}
+	}
+	info, err := os.Stat(host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner := info.Sys().(*syscall.Stat_t)
+	return &syscall.Credential{Uid: owner.Uid, Gid: owner.Gid}
+}
+
 // pooled runs a PgBouncer before a database, and returns the URL through it.
 func pooled(t *testing.T, database, setting string) string {
 	t.Helper()
@@ -101,7 +116,7 @@ default_pool_size = 6
 	}
 	cmd := exec.Command(program, file)
 	if os.Getuid() == 0 { // it does not run as root
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: mayOpen(t, to.Host)}
 	}
 	var log strings.Builder
 	cmd.Stderr, cmd.Stdout = &log, &log
