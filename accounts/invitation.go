@@ -124,13 +124,14 @@ type InvitationLetter struct {
 // across restarts, as LockNoticeQueue does.
 type InvitationQueue interface {
 	// DueInvitations returns at most limit letters that are due at now, the
-	// longest due first.
+	// longest due first, and of each address one.
 	DueInvitations(ctx context.Context, now time.Time, limit int) ([]InvitationLetter, error)
 	// InvitationOf returns the invitation of a letter.
 	InvitationOf(ctx context.Context, l InvitationLetter) (Invitation, error)
-	// InvitationsSentTo counts the letters that an address was sent since a time,
-	// by whichever organisation.
-	InvitationsSentTo(ctx context.Context, canonical string, since time.Time) (int, error)
+	// InvitationsSentTo counts the letters besides l that its address was sent
+	// since a time, or may be sent now because sending was begun, by whichever
+	// organisation.
+	InvitationsSentTo(ctx context.Context, l InvitationLetter, since time.Time) (int, error)
 	// ClaimInvitation counts an attempt, keeps everybody else from making one
 	// until the given time, and adds the link that is to be sent. It reports
 	// false, and does nothing, where somebody else was first.

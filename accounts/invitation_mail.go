@@ -55,7 +55,8 @@ func (m *InvitationMail) Deliver(ctx context.Context) (time.Time, error) {
 }
 
 // attempt sends one letter, unless another replica does, the invitation is open no
-// more, or the address was sent enough today.
+// more, or the address was sent enough today. Replicas that count in the same
+// moment may send one more each.
 func (m *InvitationMail) attempt(ctx context.Context, l InvitationLetter) error {
 	now := m.Now()
 	i, err := m.Queue.InvitationOf(ctx, l)
@@ -65,7 +66,7 @@ func (m *InvitationMail) attempt(ctx context.Context, l InvitationLetter) error 
 	if err != nil || i.at(now).State != InvitationOpen {
 		return m.Queue.SettleInvitationLetter(ctx, l, time.Time{})
 	}
-	had, err := m.Queue.InvitationsSentTo(ctx, l.Canonical, now.Add(-invitationWindow))
+	had, err := m.Queue.InvitationsSentTo(ctx, l, now.Add(-invitationWindow))
 	if err != nil {
 		return err
 	}

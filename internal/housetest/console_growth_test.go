@@ -76,6 +76,22 @@ func keysOf(m map[string]time.Duration) func(func(string) bool) {
 // identifier is what one page of a kind has and another has not.
 var identifier = regexp.MustCompile(`\b(user|org|key|sess|cli|evt|req|wh|sa|svc|inv|hook)_[0-9a-z]+|[A-Za-z0-9_-]{40,}`)
 
+// kindOf is the address without what tells one page of a kind from another.
+func kindOf(address string) string {
+	path, query, _ := strings.Cut(address, "?")
+	kind := identifier.ReplaceAllString(path, "…")
+	var names []string
+	for pair := range strings.SplitSeq(query, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		if name == "name" || name == "outcome" {
+			name += "=" + value
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return kind + "?" + strings.Join(names, "&")
+}
+
 // visitAll follows every link from the console's first pages, one of each kind,
 // and returns how long each kind takes: the median of several visits.
 func visitAll(t *testing.T, h *housetest.Harness, b *housetest.Browser, full bool) map[string]time.Duration {
@@ -89,7 +105,7 @@ func visitAll(t *testing.T, h *housetest.Harness, b *housetest.Browser, full boo
 	for len(next) > 0 {
 		address := next[0]
 		next = next[1:]
-		kind := identifier.ReplaceAllString(address, "…")
+		kind := kindOf(address)
 		if _, known := took[kind]; known {
 			continue
 		}

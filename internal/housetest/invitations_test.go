@@ -20,7 +20,7 @@ func inviteGuest(c *housetest.Client, email, role string) (id, link string) {
 }
 
 // guestPassword is what invited people choose.
-const guestPassword = "a sentence that guests like"
+const guestPassword = "a sentence that visitors like"
 
 // invitationOf is the path and query of the link in a mail.
 func invitationOf(t *testing.T, h *housetest.Harness, m smtptest.Mail) string {

@@ -111,9 +111,9 @@ func TestO1EveryRouteButLoginAndRegistrationNeedsACredential(t *testing.T) {
 			"POST /api/v1/leaked-keys": true, // possession is the proof
 			"GET /oauth2/status-lists": true, "GET /oauth2/status-lists/{id}": true,
 			"GET /.well-known/openid-configuration": true, "GET /.well-known/oauth-authorization-server": true,
-			"GET /setup": true, "POST /setup": true, "GET /assets/style.css": true, "GET /assets/submit.js": true, "GET /assets/proof.js": true, "GET /assets/work.js": true,
+			"GET /": true, "GET /assets/console/{name}": true, "GET /setup": true, "POST /setup": true, "GET /assets/style.css": true, "GET /assets/submit.js": true, "GET /assets/proof.js": true, "GET /assets/work.js": true,
 			// Pages to log in at, and to log out: they ask who is there.
-			"GET /oauth2/authorize": true, "POST /oauth2/authorize": true, "GET /login": true, "POST /login": true, "GET /login/unlock": true, "POST /login/unlock": true, "GET /consent": true, "POST /consent": true,
+			"GET /oauth2/authorize": true, "POST /oauth2/authorize": true, "GET /login": true, "POST /login": true, "GET /login/unlock": true, "POST /login/unlock": true, "GET /login/again": true, "POST /login/again": true, "GET /invitation": true, "POST /invitation": true, "GET /consent": true, "POST /consent": true,
 			"GET /oauth2/logout": true, "POST /oauth2/logout": true, "POST /oauth2/logout/confirm": true,
 			"POST /oauth2/token": true, // the login of clients
 		}

@@ -46,9 +46,13 @@ var _ accounts.InvitationQueue = invitationQueue{}
 func (q invitationQueue) DueInvitations(ctx context.Context, now time.Time, limit int) ([]accounts.InvitationLetter, error) {
 	var rows []invitationLetterRow
 	err := q.db.read.WithContext(ctx).Where("due_at > 0 AND due_at <= ?", micros(now)).Order("due_at, id").Limit(limit).Find(&rows).Error
-	out := make([]accounts.InvitationLetter, len(rows))
-	for n, r := range rows {
-		out[n] = r.domain()
+	var out []accounts.InvitationLetter
+	seen := map[string]bool{}
+	for _, r := range rows {
+		if !seen[r.Canonical] {
+			seen[r.Canonical] = true
+			out = append(out, r.domain())
+		}
 	}
 	return out, unavailable(err)
 }
@@ -57,9 +61,10 @@ func (q invitationQueue) InvitationOf(ctx context.Context, l accounts.Invitation
 	return oneInvitation(namedInvitations(q.db.read.WithContext(ctx)).Where("invitations.id = ?", string(l.Invitation)))
 }
 
-func (q invitationQueue) InvitationsSentTo(ctx context.Context, canonical string, since time.Time) (int, error) {
+func (q invitationQueue) InvitationsSentTo(ctx context.Context, l accounts.InvitationLetter, since time.Time) (int, error) {
 	var n int64
-	err := q.db.read.WithContext(ctx).Model(&invitationLetterRow{}).Where("canonical = ? AND sent_at > ?", canonical, micros(since)).Count(&n).Error
+	err := q.db.read.WithContext(ctx).Model(&invitationLetterRow{}).
+		Where("canonical = ? AND id <> ? AND (sent_at > ? OR attempts > 0 AND due_at > 0)", l.Canonical, l.ID, micros(since)).Count(&n).Error
 	return int(n), unavailable(err)
 }
 

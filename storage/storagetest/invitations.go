@@ -170,6 +170,10 @@ func invitationLetters(t *testing.T, f *fixture) {
 	if err != nil || !reflect.DeepEqual(due, []accounts.InvitationLetter{first}) {
 		t.Fatalf("due %+v, %v", due, err)
 	}
+	due, err = q.DueInvitations(t.Context(), second.DueAt, 9)
+	if err != nil || !reflect.DeepEqual(due, []accounts.InvitationLetter{first}) {
+		t.Fatalf("due later, both to one address: %+v, %v", due, err)
+	}
 	if i, err := q.InvitationOf(t.Context(), first); err != nil || i.ID != "inv_1" || i.OrgName != "org_1" {
 		t.Errorf("its invitation %+v, %v", i, err)
 	}
@@ -197,6 +201,11 @@ func (f *fixture) sendsOnce(t *testing.T, first, second accounts.InvitationLette
 		t.Errorf("the loser's link: %v", err)
 	}
 	first.Attempts = 1
+	for _, l := range []accounts.InvitationLetter{first, second} { // one is under way: the first
+		if n, err := q.InvitationsSentTo(t.Context(), l, f.now.Add(-time.Second)); err != nil || (n == 1) != (l.ID == second.ID) {
+			t.Errorf("sent besides %s: %d, %v", l.ID, n, err)
+		}
+	}
 	if err := q.PostponeInvitation(t.Context(), first, f.now.Add(30*time.Second)); err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +222,7 @@ func (f *fixture) sendsOnce(t *testing.T, first, second accounts.InvitationLette
 	if got := f.committed(); len(got) != 1 {
 		t.Errorf("recorded %v", got)
 	}
-	if n, err := q.InvitationsSentTo(t.Context(), "a@example.com", f.now.Add(-time.Second)); err != nil || n != 1 {
+	if n, err := q.InvitationsSentTo(t.Context(), second, f.now.Add(-time.Second)); err != nil || n != 1 {
 		t.Errorf("sent %d, %v", n, err)
 	}
 	if oldest, err := q.OldestInvitation(t.Context(), f.now); err != nil || !oldest.IsZero() { // the second is not due
