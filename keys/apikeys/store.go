@@ -70,8 +70,8 @@ type Bookkeeping interface {
 type Uses struct {
 	Key        ident.APIKeyID
 	Org        ident.OrgID // of the key
-	Generation int       // of the secret presented; 0 where none matched
-	Hour       time.Time // its start
+	Generation int         // of the secret presented; 0 where none matched
+	Hour       time.Time   // its start
 	OK         int
 	Refused    int
 	Limited    int // refused by a limit of the key
