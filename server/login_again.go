@@ -41,7 +41,7 @@ func (s *Server) proveAgain(ctx context.Context, v visitor) (step, error) {
 		return step{}, err
 	}
 	got, err := s.Services.OAuth.Exchange(ctx, oauth.GrantPassword, s.Pages.Client, oauth.Request{
-		Params: oauth.Params{"username": who.Email, "password": v.params["password"]},
+		Params: oauth.Params{"username": who.Email, "password": v.params["password"], "proof": s.proofOf(v)},
 		Origin: v.origin, Device: v.device, Session: v.session.ID,
 	})
 	if err != nil {
@@ -70,7 +70,7 @@ func (s *Server) askAgain(ctx context.Context, v visitor, cause error) (step, er
 	if f.Code == fault.InvalidCredentials {
 		problem = "The password is wrong."
 	}
-	page.Status, page.Problem = wires[f.Code].status, problem
+	page.Status, page.Problem, page.Proof = wires[f.Code].status, problem, s.proofFor(cause)
 	next := show(page)
 	next.retry = f.RetryAfter
 	return next, nil

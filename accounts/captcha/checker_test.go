@@ -67,7 +67,7 @@ func TestWhatProvidersSay(t *testing.T) {
 		"not even a word about it":    {serve: says(asJSON, 200, `{}`)},
 		"with a secret that is wrong": {serve: says(asJSON, 200, `{"success":false,"error-codes":["invalid-input-secret"]}`), unsure: "captcha_secret"},
 		"with its own failure":        {serve: says(asJSON, 500, `{"success":true,"hostname":"tokens.example"}`), unsure: "500"},
-		"by a redirect":               {serve: http.RedirectHandler("https://elsewhere.example/", 302).ServeHTTP, unsure: "302"},
+		"by a redirect":               {serve: http.RedirectHandler("https://elsewhere.example/", http.StatusFound).ServeHTTP, unsure: "302"},
 		"in HTML":                     {serve: says("text/html", 200, `<p>maintenance</p>`), unsure: "text/html"},
 		"in no JSON":                  {serve: says(asJSON, 200, `{"success":tru`), unsure: "no JSON"},
 		"endlessly":                   {serve: says(asJSON, 200, `{"success":true,"hostname":"tokens.example","x":"`+strings.Repeat("x", 20<<10)+`"}`), unsure: "bytes"},

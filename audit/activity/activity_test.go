@@ -127,7 +127,7 @@ func TestASeriesEndsWithTheStepUnderWay(t *testing.T) {
 	} {
 		h := &hours{}
 		s, err := service(h).Of(t.Context(), reader(), r)
-		if err != nil || h.from.Format(time.RFC3339) != c.from || h.to.Format(time.RFC3339) != c.to || !s.From.Equal(h.from) || s.From.Add(time.Duration(s.Steps)*s.Step) != h.to {
+		if err != nil || h.from.Format(time.RFC3339) != c.from || h.to.Format(time.RFC3339) != c.to || !s.From.Equal(h.from) || !s.From.Add(time.Duration(s.Steps)*s.Step).Equal(h.to) {
 			t.Errorf("%s: from %s to %s, %v", r, h.from, h.to, err)
 		}
 	}

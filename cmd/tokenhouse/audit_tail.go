@@ -47,11 +47,11 @@ func (p *process) tailAudit(ctx context.Context, c *cobra.Command, h *house.Hous
 	if lines < 0 || lines > tailMost {
 		return fmt.Errorf("--lines is from 0 to %d", tailMost)
 	}
-	print := printEvent
+	show := printEvent
 	if asJSON, err := wantsJSON(c); err != nil {
 		return err
 	} else if asJSON {
-		print = func(w io.Writer, l audit.Line) error { return json.NewEncoder(w).Encode(l) }
+		show = func(w io.Writer, l audit.Line) error { return json.NewEncoder(w).Encode(l) }
 	}
 	extent, err := p.auditExtent(ctx, c, h)
 	if err != nil {
@@ -69,7 +69,7 @@ func (p *process) tailAudit(ctx context.Context, c *cobra.Command, h *house.Hous
 			return unlessEnded(ctx, err)
 		}
 		for _, l := range tail.Lines {
-			if err := print(p.Stdout, l); err != nil {
+			if err := show(p.Stdout, l); err != nil {
 				return err
 			}
 		}
@@ -90,10 +90,10 @@ func (p *process) tailAudit(ctx context.Context, c *cobra.Command, h *house.Hous
 
 // unlessEnded is no error where somebody ended the command.
 func unlessEnded(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 // printEvent writes an event for people, on one line.

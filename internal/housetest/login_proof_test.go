@@ -239,3 +239,31 @@ func TestACaptchaInsteadOfWork(t *testing.T) {
 	b.Post(h.Config.Issuer, "/login", form)
 	b.Page.Shows("You are signed in")
 }
+
+// Whoever is asked for the password again in a browser whose mark is gone is a
+// stranger to the account: where strangers filled the pool, the page asks for a
+// proof as the login does.
+func TestThePasswordAskedForAgainWithAProof(t *testing.T) {
+	h := housetest.Start(t, housetest.Options{Config: lessWork})
+	p := h.Person(h.Admin.Org, "ada", "viewer")
+	before, b := h.Browser(), h.Browser()
+	before.SignIn("/login", p)
+	for _, name := range []string{"th_session", "th_browser"} {
+		b.SetCookie(name, before.Cookie(name))
+	}
+	besiege(h, p.Email)
+	b.Open("/login/again?return_to=/settings")
+	b.Submit(map[string]string{"password": p.Password})
+	asked := pageChallenge.FindSubmatch(b.Page.Body)
+	if b.Page.Status != http.StatusLocked || asked == nil || !strings.Contains(b.Page.Words, "Without the check") {
+		t.Fatalf("no proof is asked for: %s", b.Page)
+	}
+	bits, err := strconv.Atoi(string(asked[2]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := b.Submit(map[string]string{"password": p.Password, "proof": solved(string(asked[1]), bits)})
+	if page.Status != http.StatusOK || page.URL.Path != "/settings" {
+		t.Errorf("with a proof: %s", page)
+	}
+}

@@ -11,9 +11,10 @@ type Again struct {
 	Status  int    // 200 where zero
 	User    string // the e-mail of who is signed in
 	Problem string // what was wrong with the last try
+	Proof   *Proof // what is asked for besides the password; nil: nothing
 }
 
 // View shows the page.
 func (a Again) View() View {
-	return View{Status: cmp.Or(a.Status, http.StatusOK), name: "again.html", data: a}
+	return View{Status: cmp.Or(a.Status, http.StatusOK), name: "again.html", data: a, proof: a.Proof}
 }

@@ -61,7 +61,7 @@ func auditSearch(t *testing.T, f *fixture) {
 			t.Errorf("by identifier in %s: %v, %v", of, got, err)
 		}
 	}
-	at := func(n time.Duration) time.Time { return f.now.Add(n * time.Second) }
+	at := func(n int) time.Time { return f.now.Add(time.Duration(n) * time.Second) }
 	if got, _ := walk(audit.Filter{Since: at(6195)}, 10); !slices.Equal(got, []time.Duration{6198, 6197, 6196, 6195}) {
 		t.Errorf("since: %v", got)
 	}

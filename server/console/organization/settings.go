@@ -89,7 +89,7 @@ const (
 )
 
 // lifetimes are the bounds to choose from, in days.
-var lifetimes = []time.Duration{30, 90, 180, 365}
+var lifetimes = []int{30, 90, 180, 365}
 
 func (p Pages) policyForm(ctx context.Context, v shell.Visit) (shell.View, error) {
 	policy, err := p.Policies.Policy(ctx, v.Caller)
@@ -124,7 +124,7 @@ func lifetimeChoices(now time.Duration) []shell.Choice {
 	out := []shell.Choice{{Value: "0s", Label: "As long as their makers choose", Chosen: now == 0}}
 	known := now == 0
 	for _, days := range lifetimes {
-		life := days * 24 * time.Hour
+		life := time.Duration(days) * 24 * time.Hour
 		known = known || life == now
 		out = append(out, shell.Choice{Value: life.String(), Label: shell.Count(int64(days)) + " days", Chosen: life == now})
 	}

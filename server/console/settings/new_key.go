@@ -64,8 +64,8 @@ func expiryChoices(policy apikeys.Policy) []shell.Choice {
 	} else {
 		out = append(out, shell.Choice{Value: neverExpires, Label: "Never", Chosen: true})
 	}
-	for _, days := range []time.Duration{30, 90, 365} {
-		if life := days * 24 * time.Hour; policy.MaxLifetime == 0 || life < policy.MaxLifetime {
+	for _, days := range []int{30, 90, 365} {
+		if life := time.Duration(days) * 24 * time.Hour; policy.MaxLifetime == 0 || life < policy.MaxLifetime {
 			out = append(out, shell.Choice{Value: life.String(), Label: "After " + daysText(life)})
 		}
 	}
