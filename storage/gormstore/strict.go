@@ -2,6 +2,7 @@ package gormstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"sync"
@@ -15,7 +16,7 @@ import (
 // revoked it. The tag `gorm:"nullable"` is for a column that may.
 func strict(g *gorm.DB) error {
 	var known sync.Map // *schema.Schema -> *sync.Once
-	return g.Callback().Query().Before("gorm:query").Register("tokenhouse:strict", func(g *gorm.DB) {
+	watch := func(g *gorm.DB) {
 		s := g.Statement.Schema
 		if s == nil {
 			return
@@ -31,7 +32,16 @@ func strict(g *gorm.DB) error {
 				}
 			}
 		})
-	})
+	}
+	// Before statements of every kind: they share the schema, and writes read rows
+	// too, with RETURNING.
+	c := g.Callback()
+	const name = "tokenhouse:strict"
+	return errors.Join(
+		c.Create().Before("*").Register(name, watch), c.Query().Before("*").Register(name, watch),
+		c.Update().Before("*").Register(name, watch), c.Delete().Before("*").Register(name, watch),
+		c.Row().Before("*").Register(name, watch), c.Raw().Before("*").Register(name, watch),
+	)
 }
 
 func notNull(f *schema.Field) {
