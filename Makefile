@@ -31,6 +31,10 @@ test: testenv bin/withpostgres ## run every test, with the race detector, on SQL
 bin/withpostgres: # compiled as the server is, which is compiled anyway
 	@CGO_ENABLED=0 $(GO) build -tags $(TAGS) -trimpath -o $@ ./internal/pgtest/withpostgres
 
+.PHONY: test-race
+test-race: testenv ## run every test under the race detector, those too that drive other processes
+	@$(GO) run -tags $(TAGS) ./internal/pgtest/withpostgres .ci/go-test -timeout 60m ./...
+
 .PHONY: testenv
 testenv: ## find what the tests need on this machine, or install it where that is allowed
 	@.ci/testenv
